@@ -1,0 +1,71 @@
+//! Generates `include/inferno.h`, and sets how the shared object is linked.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The nouns, in the order in which the header tells them.
+const SOURCES: [&str; 7] = ["status", "tensor", "log", "runtime", "reader", "model", "session"];
+
+fn main() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    println!("cargo::rerun-if-changed=cbindgen.toml");
+    println!("cargo::rerun-if-changed=include/preamble.h");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed=src/ffi/{source}.rs");
+    }
+    header(&root);
+    link_args();
+}
+
+/// Writes the header where it stands in the tree when that copy differs, and
+/// always into `OUT_DIR`, where the test that diffs the two finds it.
+fn header(root: &Path) {
+    let mut config =
+        cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
+    let version = env::var("CARGO_PKG_VERSION").expect("cargo sets it");
+    let preamble = fs::read_to_string(root.join("include/preamble.h")).expect("preamble.h");
+    config.header = Some(preamble.trim_end().to_owned());
+    config.after_includes = Some(version_macros(&version));
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for source in SOURCES {
+        builder = builder.with_src(root.join(format!("src/ffi/{source}.rs")));
+    }
+    let bindings = builder.generate().expect("src/ffi must be readable by cbindgen");
+    let mut text = Vec::new();
+    bindings.write(&mut text);
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("inferno.h");
+    fs::write(&out, &text).expect("OUT_DIR is writable");
+    println!("cargo::rustc-env=INFERNO_GENERATED_HEADER={}", out.display());
+    let committed = root.join("include/inferno.h");
+    // A packaged or read-only source tree keeps its copy: the test compares.
+    if env::var_os("INFERNO_UPDATE_HEADER").is_some() {
+        fs::write(&committed, &text).expect("include/inferno.h is writable");
+    }
+    println!("cargo::rerun-if-env-changed=INFERNO_UPDATE_HEADER");
+}
+
+fn version_macros(version: &str) -> String {
+    let mut parts = version.split('.').map(|p| p.parse::<u32>().expect("a numeric version"));
+    let mut next = || parts.next().expect("three parts");
+    let (major, minor, patch) = (next(), next(), next());
+    format!(
+        "\n/** The version of this header. */\n\
+         #define INFERNO_VERSION_MAJOR {major}\n\
+         #define INFERNO_VERSION_MINOR {minor}\n\
+         #define INFERNO_VERSION_PATCH {patch}\n\
+         /** The same as one number, as `inferno_version` gives it. */\n\
+         #define INFERNO_VERSION {}",
+        major * 1_000_000 + minor * 1_000 + patch
+    )
+}
+
+/// The soname changes with the ABI; `nodelete` keeps the code mapped after
+/// `dlclose`, because threads and thread-locals of a Rust library do not
+/// survive unmapping.
+fn link_args() {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        let major = env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets it");
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-soname,libinferno.so.{major}");
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
+    }
+}

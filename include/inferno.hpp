@@ -1,0 +1,721 @@
+/*
+ * Inferno for C++17 and later: RAII over inferno.h, header-only.
+ *
+ *   auto model = inferno::model::load_default();
+ *   if (!model) return complain(model.error().text());
+ *   auto session = inferno::session::create(
+ *       *model, inferno::session_options().with_symbol("batch", 1));
+ *   ...
+ *   auto image = session->input<float>(0);      // a writable view, ours, aligned
+ *   std::copy(pixels, pixels + 64, image->begin());
+ *   inferno::status ran = session->run();
+ *   auto scores = session->output<float>(0);    // valid until the next run
+ *
+ * Terms
+ *   returns<T>  what a function that can fail gives: result<T>, a value or a status, or
+ *               plain status where there is no value. Neither throws. After
+ *               `#define INFERNO_EXCEPTIONS 1` it is T itself, and a failure throws
+ *               inferno::exception. The two ways may meet in one program: each lives in an
+ *               inline namespace of its own.
+ *   view<T>     memory that somebody else owns: std::span<T>, or in C++17 a class with its
+ *               most used members.
+ *
+ * model, session and runtime own what they name, move and do not copy; a moved-from or
+ * default-made one is empty, and its calls are answered INFERNO_STATUS_INVALID_HANDLE.
+ * What each call does, its threads and its errors stand at the C function it names in
+ * inferno.h. Options, error texts and save_state allocate with operator new; runs and views
+ * do not.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef INFERNO_HPP
+#define INFERNO_HPP
+
+#include "inferno.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#if defined(__has_include)
+#if __has_include(<version>)
+#include <version>
+#endif
+#endif
+#if defined(__cpp_lib_span)
+#include <span>
+#endif
+
+#ifndef INFERNO_EXCEPTIONS
+#define INFERNO_EXCEPTIONS 0
+#endif
+#if INFERNO_EXCEPTIONS
+#include <stdexcept>
+#define INFERNO_WAY throwing
+#else
+#define INFERNO_WAY returning
+#endif
+
+namespace inferno {
+inline namespace INFERNO_WAY {
+
+/** What a call came to: a code, and when that is no success the library's text. */
+class [[nodiscard]] status {
+ public:
+  status() = default;
+  status(inferno_status code, std::string text) : code_(code), text_(std::move(text)) {}
+
+  bool ok() const noexcept { return code_ == INFERNO_STATUS_OK; }
+  explicit operator bool() const noexcept { return ok(); }
+  inferno_status code() const noexcept { return code_; }
+  /** The code's name, such as "NOT_FOUND". */
+  const char* name() const noexcept { return inferno_status_name(code_); }
+  /** What was wrong, what was expected, and where; empty for a success. */
+  const std::string& text() const noexcept { return text_; }
+
+ private:
+  inferno_status code_ = INFERNO_STATUS_OK;
+  std::string text_;
+};
+
+/** A value, or the status that says why there is none. */
+template <class T>
+class [[nodiscard]] result {
+ public:
+  result(T&& value) : held_(std::in_place_index<0>, std::move(value)) {}
+  result(status&& why) : held_(std::in_place_index<1>, std::move(why)) {}
+
+  bool ok() const noexcept { return held_.index() == 0; }
+  explicit operator bool() const noexcept { return ok(); }
+
+  /** The value. Only when ok(). */
+  T& operator*() & noexcept { return *operator->(); }
+  const T& operator*() const& noexcept { return *operator->(); }
+  T&& operator*() && noexcept { return std::move(*operator->()); }
+  T* operator->() noexcept {
+    assert(ok());
+    return std::get_if<0>(&held_);
+  }
+  const T* operator->() const noexcept {
+    assert(ok());
+    return std::get_if<0>(&held_);
+  }
+
+  /** Why there is no value. Only when not ok(). */
+  const status& error() const noexcept {
+    assert(!ok());
+    return *std::get_if<1>(&held_);
+  }
+
+ private:
+  std::variant<T, status> held_;
+};
+
+#if INFERNO_EXCEPTIONS
+/** A failed call. what() is the library's text. */
+class exception : public std::runtime_error {
+ public:
+  explicit exception(const status& why) : std::runtime_error(why.text()), code_(why.code()) {}
+  inferno_status code() const noexcept { return code_; }
+
+ private:
+  inferno_status code_;
+};
+
+template <class T>
+using returns = T;
+#else
+template <class T>
+using returns = std::conditional_t<std::is_void_v<T>, status, result<T>>;
+#endif
+
+#if defined(__cpp_lib_span)
+template <class T>
+using view = std::span<T>;
+#else
+/** Memory that somebody else owns. */
+template <class T>
+class view {
+ public:
+  constexpr view() = default;
+  constexpr view(T* data, std::size_t size) : data_(data), size_(size) {}
+  /** A view of T is one of const T, too. */
+  template <class U, class = std::enable_if_t<std::is_same_v<const U, T>>>
+  constexpr view(view<U> other) : data_(other.data()), size_(other.size()) {}
+
+  constexpr T* data() const noexcept { return data_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+  constexpr std::size_t size_bytes() const noexcept { return size_ * sizeof(T); }
+  constexpr bool empty() const noexcept { return size_ == 0; }
+  constexpr T* begin() const noexcept { return data_; }
+  constexpr T* end() const noexcept { return data_ + size_; }
+  constexpr T& operator[](std::size_t index) const noexcept { return data_[index]; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+#endif
+
+/** A 16-bit IEEE float, which C++17 has no type for: its bits. */
+struct half {
+  std::uint16_t bits;
+};
+
+namespace detail {
+
+inline status last_status(inferno_status code) { return status(code, inferno_last_error()); }
+
+template <class T>
+returns<T> fail(status why) {
+#if INFERNO_EXCEPTIONS
+  throw exception(why);
+#else
+  return why;
+#endif
+}
+
+/** A C call that has no value to give. */
+inline returns<void> done(inferno_status code) {
+  if (code != INFERNO_STATUS_OK) return fail<void>(last_status(code));
+  return returns<void>();
+}
+
+/** A C call that wrote `value`. */
+template <class T>
+returns<T> give(inferno_status code, T value) {
+  if (code != INFERNO_STATUS_OK) return fail<T>(last_status(code));
+  return value;
+}
+
+template <class T>
+constexpr inferno_dtype integer_dtype() {
+  constexpr bool is_signed = std::is_signed_v<T>;
+  switch (sizeof(T)) {
+    case 1: return is_signed ? INFERNO_DTYPE_I8 : INFERNO_DTYPE_U8;
+    case 2: return is_signed ? INFERNO_DTYPE_I16 : INFERNO_DTYPE_U16;
+    case 4: return is_signed ? INFERNO_DTYPE_I32 : INFERNO_DTYPE_U32;
+    case 8: return is_signed ? INFERNO_DTYPE_I64 : INFERNO_DTYPE_U64;
+    default: return INFERNO_DTYPE_UNDEFINED;
+  }
+}
+
+template <class T>
+constexpr inferno_dtype dtype() {
+  static_assert(sizeof(bool) == 1, "a bool tensor has one byte an element");
+  if constexpr (std::is_same_v<T, float>) return INFERNO_DTYPE_F32;
+  else if constexpr (std::is_same_v<T, double>) return INFERNO_DTYPE_F64;
+  else if constexpr (std::is_same_v<T, half>) return INFERNO_DTYPE_F16;
+  else if constexpr (std::is_same_v<T, bool>) return INFERNO_DTYPE_BOOL;
+  else if constexpr (std::is_same_v<T, const char*>) return INFERNO_DTYPE_STRING;
+  else if constexpr (std::is_integral_v<T>) return integer_dtype<T>();
+  else return INFERNO_DTYPE_UNDEFINED;
+}
+
+/** Ends a handle with its C function. */
+template <auto Free>
+struct deleter {
+  template <class Handle>
+  void operator()(Handle* handle) const noexcept {
+    static_cast<void>(Free(handle));
+  }
+};
+
+/** Owns a C handle. */
+template <class Handle, auto Free>
+class owner {
+ public:
+  owner() = default;
+  /** Takes over a handle made in C. */
+  explicit owner(Handle* handle) noexcept : handle_(handle) {}
+
+  explicit operator bool() const noexcept { return handle_ != nullptr; }
+  /** The handle, still owned here. */
+  Handle* get() const noexcept { return handle_.get(); }
+  /** The handle, no longer owned here. */
+  Handle* release() noexcept { return handle_.release(); }
+
+ private:
+  std::unique_ptr<Handle, deleter<Free>> handle_;
+};
+
+}  // namespace detail
+
+/** The dtype of a tensor whose elements are T. */
+template <class T>
+inline constexpr inferno_dtype dtype_of = detail::dtype<std::remove_cv_t<T>>();
+
+/** Dims. More than INFERNO_MAX_RANK of them are refused by the call they are given to. */
+class shape {
+ public:
+  shape() = default;
+  shape(std::initializer_list<std::int64_t> dims) : shape(dims.begin(), dims.size()) {}
+  shape(const std::int64_t* dims, std::size_t rank)
+      : rank_(static_cast<std::int32_t>(std::min<std::size_t>(rank, INFERNO_MAX_RANK + 1))) {
+    std::copy_n(dims, std::min<std::size_t>(rank, INFERNO_MAX_RANK), dims_.begin());
+  }
+  /** The shape of a tensor that Inferno gave. */
+  explicit shape(const inferno_tensor& tensor)
+      : shape(tensor.dims, static_cast<std::size_t>(tensor.rank)) {}
+
+  std::int32_t rank() const noexcept { return rank_; }
+  const std::int64_t* data() const noexcept { return dims_.data(); }
+  const std::int64_t* begin() const noexcept { return data(); }
+  const std::int64_t* end() const noexcept {
+    return data() + std::min<std::int32_t>(rank_, INFERNO_MAX_RANK);
+  }
+  std::int64_t operator[](std::size_t axis) const noexcept { return dims_[axis]; }
+
+ private:
+  std::int32_t rank_ = 0;
+  std::array<std::int64_t, INFERNO_MAX_RANK> dims_{};
+};
+
+namespace detail {
+
+/** A C tensor over memory of the caller's. Dims that no memory could hold give a size that
+ *  the library refuses. */
+inline inferno_tensor tensor(inferno_dtype type, const void* data, const shape& dims) {
+  inferno_tensor made{};
+  made.dtype = type;
+  made.rank = dims.rank();
+  std::copy(dims.begin(), dims.end(), made.dims);
+  std::size_t size = inferno_dtype_size(type);
+  for (std::int64_t dim : dims) {
+    const std::size_t count = dim < 0 ? SIZE_MAX : static_cast<std::size_t>(dim);
+    size = count != 0 && size > SIZE_MAX / count ? SIZE_MAX : size * count;
+  }
+  made.size_bytes = size;
+  // The C struct serves both ways; the functions that call this know which.
+  made.data = const_cast<void*>(data);
+  return made;
+}
+
+/** A view of what a C call wrote into `tensor`, when its elements are T. */
+template <class T>
+returns<view<T>> typed(inferno_status code, const inferno_tensor& tensor) {
+  static_assert(dtype_of<T> != INFERNO_DTYPE_UNDEFINED, "no tensor has such elements");
+  if (code != INFERNO_STATUS_OK) return fail<view<T>>(last_status(code));
+  if (tensor.dtype != dtype_of<T>) {
+    return fail<view<T>>(status(
+        INFERNO_STATUS_DTYPE_MISMATCH,
+        std::string("the tensor is ") + inferno_dtype_name(tensor.dtype) + ", the view asked for " +
+            inferno_dtype_name(dtype_of<T>)));
+  }
+  return view<T>(static_cast<T*>(tensor.data), tensor.size_bytes / sizeof(T));
+}
+
+}  // namespace detail
+
+/** Options of the runtime: inferno_runtime_options. */
+class runtime_options {
+ public:
+  /** Sends log lines of `level` and below to `callback`. */
+  runtime_options& with_log(inferno_log_callback callback, void* user_data,
+                            inferno_log_level level = INFERNO_LOG_LEVEL_WARN) {
+    callback_ = callback;
+    user_data_ = user_data;
+    level_ = level;
+    return *this;
+  }
+
+  inferno_runtime_options c_options() const {
+    inferno_runtime_options made{};
+    static_cast<void>(inferno_runtime_options_init(&made, sizeof made));
+    made.log_callback = callback_;
+    made.log_user_data = user_data_;
+    made.log_level = level_;
+    return made;
+  }
+
+ private:
+  inferno_log_callback callback_ = nullptr;
+  void* user_data_ = nullptr;
+  inferno_log_level level_ = INFERNO_LOG_LEVEL_WARN;
+};
+
+/** One user of the runtime, from inferno_init to inferno_shutdown. It outlives the models and
+ *  sessions of its program. */
+class [[nodiscard]] runtime {
+ public:
+  runtime() = default;
+  runtime(runtime&& other) noexcept : on_(std::exchange(other.on_, false)) {}
+  runtime& operator=(runtime&& other) noexcept {
+    std::swap(on_, other.on_);
+    return *this;
+  }
+  ~runtime() {
+    if (on_) static_cast<void>(inferno_shutdown());
+  }
+
+  /** inferno_init */
+  static returns<runtime> start(const runtime_options& options = runtime_options()) {
+    const inferno_runtime_options given = options.c_options();
+    const inferno_status code = inferno_init(&given);
+    return detail::give(code, runtime(code == INFERNO_STATUS_OK));
+  }
+
+  explicit operator bool() const noexcept { return on_; }
+
+ private:
+  explicit runtime(bool on) noexcept : on_(on) {}
+
+  bool on_ = false;
+};
+
+/** Options of a load: inferno_model_options. */
+class model_options {
+ public:
+  /** What messages call the model. */
+  model_options& with_name(std::string name) {
+    name_ = std::move(name);
+    return *this;
+  }
+  /** The largest file taken. */
+  model_options& with_max_file_bytes(std::uint64_t bytes) {
+    max_file_bytes_ = bytes;
+    return *this;
+  }
+  /** Reads external data of a model loaded from memory; must live until the load is done. */
+  model_options& with_reader(const inferno_reader& reader) {
+    reader_ = &reader;
+    return *this;
+  }
+
+  /** The C struct, which points into this one. */
+  inferno_model_options c_options() const {
+    inferno_model_options made{};
+    static_cast<void>(inferno_model_options_init(&made, sizeof made));
+    if (!name_.empty()) made.name = name_.c_str();
+    if (max_file_bytes_ != 0) made.max_file_bytes = max_file_bytes_;
+    made.reader = reader_;
+    return made;
+  }
+
+ private:
+  std::string name_;
+  std::uint64_t max_file_bytes_ = 0;
+  const inferno_reader* reader_ = nullptr;
+};
+
+/** A loaded model: immutable, to be used by any number of sessions and threads. */
+class model : public detail::owner<inferno_model, inferno_model_free> {
+ public:
+  using owner::owner;
+
+  /** inferno_model_load */
+  static returns<model> load(const char* path, const model_options& options = model_options()) {
+    const inferno_model_options given = options.c_options();
+    inferno_model* made = nullptr;
+    const inferno_status code = inferno_model_load(path, &given, &made);
+    return detail::give(code, model(made));
+  }
+  static returns<model> load(const std::string& path,
+                             const model_options& options = model_options()) {
+    return load(path.c_str(), options);
+  }
+  /** inferno_model_load_memory */
+  static returns<model> load_memory(const void* data, std::size_t size_bytes,
+                                    const model_options& options = model_options()) {
+    const inferno_model_options given = options.c_options();
+    inferno_model* made = nullptr;
+    const inferno_status code = inferno_model_load_memory(data, size_bytes, &given, &made);
+    return detail::give(code, model(made));
+  }
+  /** inferno_model_load_reader */
+  static returns<model> load_reader(const inferno_reader& reader, const char* path,
+                                    const model_options& options = model_options()) {
+    const inferno_model_options given = options.c_options();
+    inferno_model* made = nullptr;
+    const inferno_status code = inferno_model_load_reader(&reader, path, &given, &made);
+    return detail::give(code, model(made));
+  }
+  /** inferno_model_load_default */
+  static returns<model> load_default() {
+    inferno_model* made = nullptr;
+    const inferno_status code = inferno_model_load_default(&made);
+    return detail::give(code, model(made));
+  }
+
+  /** inferno_model_input_count */
+  returns<std::size_t> input_count() const {
+    std::size_t count = 0;
+    const inferno_status code = inferno_model_input_count(get(), &count);
+    return detail::give(code, count);
+  }
+  /** inferno_model_output_count */
+  returns<std::size_t> output_count() const {
+    std::size_t count = 0;
+    const inferno_status code = inferno_model_output_count(get(), &count);
+    return detail::give(code, count);
+  }
+  /** inferno_model_input: its strings live as long as the model. */
+  returns<inferno_tensor_info> input(std::size_t index) const {
+    inferno_tensor_info info{};
+    const inferno_status code = inferno_model_input(get(), index, &info);
+    return detail::give(code, info);
+  }
+  /** inferno_model_output: its strings live as long as the model. */
+  returns<inferno_tensor_info> output(std::size_t index) const {
+    inferno_tensor_info info{};
+    const inferno_status code = inferno_model_output(get(), index, &info);
+    return detail::give(code, info);
+  }
+  /** inferno_model_input_index */
+  returns<std::size_t> find_input(const char* name) const {
+    std::size_t index = 0;
+    const inferno_status code = inferno_model_input_index(get(), name, &index);
+    return detail::give(code, index);
+  }
+  /** inferno_model_output_index */
+  returns<std::size_t> find_output(const char* name) const {
+    std::size_t index = 0;
+    const inferno_status code = inferno_model_output_index(get(), name, &index);
+    return detail::give(code, index);
+  }
+  /** inferno_model_get_info: its strings live as long as the model. */
+  returns<inferno_model_info> info() const {
+    inferno_model_info info{};
+    info.struct_size = sizeof info;
+    const inferno_status code = inferno_model_get_info(get(), &info);
+    return detail::give(code, info);
+  }
+  /** inferno_model_metadata_count */
+  returns<std::size_t> metadata_count() const {
+    std::size_t count = 0;
+    const inferno_status code = inferno_model_metadata_count(get(), &count);
+    return detail::give(code, count);
+  }
+  /** inferno_model_metadata: key and value, which live as long as the model. */
+  returns<std::pair<const char*, const char*>> metadata(std::size_t index) const {
+    std::pair<const char*, const char*> entry;
+    const inferno_status code =
+        inferno_model_metadata(get(), index, &entry.first, &entry.second);
+    return detail::give(code, entry);
+  }
+  /** inferno_model_metadata_find: the value, which lives as long as the model. */
+  returns<const char*> find_metadata(const char* key) const {
+    const char* value = nullptr;
+    const inferno_status code = inferno_model_metadata_find(get(), key, &value);
+    return detail::give(code, value);
+  }
+};
+
+/** Options of a session: inferno_session_options. Keeps copies of what it is given. */
+class session_options {
+ public:
+  /** The value of a symbol, such as "batch", wherever it stands in the inputs. */
+  session_options& with_symbol(std::string symbol, std::int64_t value) {
+    symbols_.emplace_back(std::move(symbol), value);
+    return *this;
+  }
+  /** The dims of one input. */
+  session_options& with_shape(std::string input, const shape& dims) {
+    shapes_.emplace_back(std::move(input), dims);
+    return *this;
+  }
+  /** An input that never changes: a scalar. */
+  template <class T>
+  session_options& with_constant(std::string input, T value) {
+    return with_constant(std::move(input), &value, shape());
+  }
+  /** An input that never changes: as many elements as `dims` say. */
+  template <class T>
+  session_options& with_constant(std::string input, const T* data, const shape& dims) {
+    static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> &&
+                      dtype_of<T> != INFERNO_DTYPE_UNDEFINED,
+                  "no constant has such elements");
+    inferno_tensor value = detail::tensor(dtype_of<T>, data, dims);
+    constants_.push_back({std::move(input), value, {}});
+    // A size no memory could hold is left for the library to refuse.
+    if (value.size_bytes <= PTRDIFF_MAX && value.size_bytes != 0) {
+      const auto* bytes = reinterpret_cast<const unsigned char*>(data);
+      constants_.back().bytes.assign(bytes, bytes + value.size_bytes);
+    }
+    return *this;
+  }
+  /** A recurrent pair: after every run the output becomes the input of the next. */
+  session_options& with_state(std::string input, std::string output) {
+    states_.emplace_back(std::move(input), std::move(output));
+    return *this;
+  }
+
+ private:
+  friend class session;
+
+  struct constant {
+    std::string input;
+    inferno_tensor value;
+    std::vector<unsigned char> bytes;
+  };
+
+  /** The C struct with the arrays it points to, which point into the options. */
+  struct c_form {
+    explicit c_form(const session_options& from) {
+      for (const auto& [name, value] : from.symbols_) symbols.push_back({name.c_str(), value});
+      for (const auto& [name, dims] : from.shapes_) {
+        inferno_input_shape made{name.c_str(), dims.rank(), {}};
+        std::copy(dims.begin(), dims.end(), made.dims);
+        shapes.push_back(made);
+      }
+      for (const constant& held : from.constants_) {
+        inferno_tensor value = held.value;
+        value.data = held.bytes.empty() ? nullptr : const_cast<unsigned char*>(held.bytes.data());
+        constants.push_back({held.input.c_str(), value});
+      }
+      for (const auto& [input, output] : from.states_) {
+        states.push_back({input.c_str(), output.c_str()});
+      }
+      static_cast<void>(inferno_session_options_init(&options, sizeof options));
+      options.symbols = symbols.data();
+      options.symbol_count = symbols.size();
+      options.shapes = shapes.data();
+      options.shape_count = shapes.size();
+      options.constants = constants.data();
+      options.constant_count = constants.size();
+      options.states = states.data();
+      options.state_count = states.size();
+    }
+    c_form(const c_form&) = delete;
+    c_form& operator=(const c_form&) = delete;
+
+    inferno_session_options options{};
+    std::vector<inferno_symbol_value> symbols;
+    std::vector<inferno_input_shape> shapes;
+    std::vector<inferno_input_constant> constants;
+    std::vector<inferno_state_pair> states;
+  };
+
+  std::vector<std::pair<std::string, std::int64_t>> symbols_;
+  std::vector<std::pair<std::string, shape>> shapes_;
+  std::vector<constant> constants_;
+  std::vector<std::pair<std::string, std::string>> states_;
+};
+
+/** One execution context over a model. One thread at a time may be inside it. */
+class session : public detail::owner<inferno_session, inferno_session_free> {
+ public:
+  using owner::owner;
+
+  /** inferno_session_new. The model may end before the session. */
+  static returns<session> create(const model& from,
+                                 const session_options& options = session_options()) {
+    const session_options::c_form given(options);
+    inferno_session* made = nullptr;
+    const inferno_status code = inferno_session_new(from.get(), &given.options, &made);
+    return detail::give(code, session(made));
+  }
+
+  /** inferno_session_set_shape */
+  returns<void> set_shape(std::size_t input, const shape& dims) {
+    return detail::done(inferno_session_set_shape(get(), input, dims.rank(), dims.data()));
+  }
+  /** inferno_session_prepare */
+  returns<void> prepare() { return detail::done(inferno_session_prepare(get())); }
+
+  /** inferno_session_input as a view of T, which the input's dtype must be. It is valid until
+   *  the input's shape changes, it is bound, or the session ends. */
+  template <class T>
+  returns<view<T>> input(std::size_t index) {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_session_input(get(), index, &tensor);
+    return detail::typed<T>(code, tensor);
+  }
+  /** inferno_session_output as a view of T, which the output's dtype must be. It is valid
+   *  until the next run, reset or change of shape. */
+  template <class T>
+  returns<view<const T>> output(std::size_t index) {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_session_output(get(), index, &tensor);
+    return detail::typed<const T>(code, tensor);
+  }
+  /** inferno_session_input as it is in C, with its dims. */
+  returns<inferno_tensor> input_tensor(std::size_t index) {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_session_input(get(), index, &tensor);
+    return detail::give(code, tensor);
+  }
+  /** inferno_session_output as it is in C, with its dims. */
+  returns<inferno_tensor> output_tensor(std::size_t index) {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_session_output(get(), index, &tensor);
+    return detail::give(code, tensor);
+  }
+
+  /** inferno_session_set_input: copies as many elements as `dims` say. */
+  template <class T>
+  returns<void> set_input(std::size_t index, const T* data, const shape& dims) {
+    const inferno_tensor tensor = detail::tensor(dtype_of<T>, data, dims);
+    return detail::done(inferno_session_set_input(get(), index, &tensor));
+  }
+  /** inferno_session_copy_output: gives the bytes needed; without a buffer only those. */
+  returns<std::size_t> copy_output(std::size_t index, void* buffer, std::size_t size_bytes) {
+    std::size_t needed = 0;
+    const inferno_status code =
+        inferno_session_copy_output(get(), index, buffer, size_bytes, &needed);
+    return detail::give(code, needed);
+  }
+
+  /** inferno_session_bind_input: every run reads from `data`, which must outlive that. */
+  template <class T>
+  returns<void> bind_input(std::size_t index, const T* data, const shape& dims) {
+    const inferno_tensor tensor = detail::tensor(dtype_of<T>, data, dims);
+    return detail::done(inferno_session_bind_input(get(), index, &tensor));
+  }
+  /** inferno_session_bind_output: every run also writes to `data`, which must outlive that. */
+  template <class T>
+  returns<void> bind_output(std::size_t index, T* data, const shape& dims) {
+    static_assert(!std::is_const_v<T>, "an output is written to");
+    const inferno_tensor tensor = detail::tensor(dtype_of<T>, data, dims);
+    return detail::done(inferno_session_bind_output(get(), index, &tensor));
+  }
+  /** inferno_session_bind_input with NULL */
+  returns<void> unbind_input(std::size_t index) {
+    return detail::done(inferno_session_bind_input(get(), index, nullptr));
+  }
+  /** inferno_session_bind_output with NULL */
+  returns<void> unbind_output(std::size_t index) {
+    return detail::done(inferno_session_bind_output(get(), index, nullptr));
+  }
+
+  /** inferno_session_run */
+  returns<void> run() { return detail::done(inferno_session_run(get(), nullptr)); }
+  /** inferno_session_reset */
+  returns<void> reset() { return detail::done(inferno_session_reset(get())); }
+
+  /** inferno_session_copy_state */
+  returns<std::vector<std::byte>> save_state() {
+    std::vector<std::byte> state;
+    std::size_t size = 0;
+    inferno_status code = inferno_session_state_size(get(), &size);
+    if (code == INFERNO_STATUS_OK) {
+      state.resize(size);
+      code = inferno_session_copy_state(get(), state.data(), state.size());
+    }
+    return detail::give(code, std::move(state));
+  }
+  /** inferno_session_set_state */
+  returns<void> restore_state(const std::vector<std::byte>& state) {
+    return restore_state(state.data(), state.size());
+  }
+  returns<void> restore_state(const void* data, std::size_t size_bytes) {
+    return detail::done(inferno_session_set_state(get(), data, size_bytes));
+  }
+};
+
+}  // namespace INFERNO_WAY
+}  // namespace inferno
+
+#undef INFERNO_WAY
+
+#endif  // INFERNO_HPP

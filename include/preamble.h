@@ -1,0 +1,22 @@
+/*
+ * Inferno: an embedded neural-network inference runtime.
+ *
+ * Terms
+ *   model    an immutable graph with its weights, shared by sessions and threads.
+ *   session  one execution context over a model: inputs, outputs, recurrent state.
+ *   view     an inferno_tensor that points into memory which somebody else owns; the
+ *            function that gives it says for how long.
+ *   handle   an inferno_model* or inferno_session*: a checked number in the shape of a
+ *            pointer, never to be dereferenced. A freed, foreign or NULL handle is
+ *            answered INFERNO_STATUS_INVALID_HANDLE, always.
+ *
+ * Every function that can fail returns an inferno_status and writes its outputs last,
+ * only on success. inferno_last_error() then tells this thread what was wrong, what was
+ * expected, and where. No panic, exception or abort leaves a call.
+ *
+ * "Threads: any" means: from any thread, at any time, several at once. Strings are UTF-8
+ * and NUL-terminated. Struct arguments that begin with struct_size come from their *_init
+ * function; bytes a library does not know must be zero.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */

@@ -1,0 +1,171 @@
+//! The guard around every entry: an error becomes a status and this thread's
+//! text, a panic becomes `INTERNAL`, and nothing else leaves.
+
+use super::options::{InitStruct, read_struct};
+use super::status::inferno_status;
+use crate::error::{self, Error, Result};
+use crate::panics;
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char};
+
+/// Room for a thread's text with its NUL. Longer texts are cut, marked "…".
+const TEXT_BYTES: usize = 4096;
+
+// A thread's text lives in a `const` thread-local of a type without a
+// destructor, so that it can be read at any time of the thread's life, other
+// thread-locals' destructors included, and costs no allocation.
+thread_local! {
+    static TEXT: UnsafeCell<[u8; TEXT_BYTES]> = const { UnsafeCell::new([0; TEXT_BYTES]) };
+}
+
+/// Runs `body`, and answers its outcome as a status.
+pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
+    match panics::caught(body) {
+        Ok(Ok(())) => {
+            set_text("");
+            inferno_status::Ok
+        }
+        Ok(Err(e)) => fail(&e),
+        Err(panic) => fail(&error::internal(format!("caught a panic: {panic}"))),
+    }
+}
+
+fn fail(e: &Error) -> inferno_status {
+    set_text(e.detail());
+    e.kind().into()
+}
+
+fn set_text(text: &str) {
+    TEXT.with(|cell| {
+        // SAFETY: the cell belongs to this thread alone and no reference to
+        // its content outlives this block; C code reads it only between calls.
+        let buffer = unsafe { &mut *cell.get() };
+        let mut end = text.len().min(TEXT_BYTES - 1);
+        let cut = end < text.len();
+        if cut {
+            end -= "…".len();
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+        }
+        for (to, from) in buffer.iter_mut().zip(text.as_bytes()[..end].iter()) {
+            *to = if *from == 0 { b' ' } else { *from };
+        }
+        if cut {
+            buffer[end..end + "…".len()].copy_from_slice("…".as_bytes());
+            end += "…".len();
+        }
+        buffer[end] = 0;
+    });
+}
+
+pub(super) fn last_error() -> *const c_char {
+    TEXT.with(|cell| cell.get().cast())
+}
+
+/// A place for an output: checked now, written last.
+pub(super) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    pub(super) fn write(self, value: T) {
+        // SAFETY: `out` checked for NULL and alignment, and its caller promised
+        // a writable place.
+        unsafe { self.0.write(value) }
+    }
+}
+
+/// SAFETY: `place` is NULL or writable until the entry returns.
+pub(super) unsafe fn out<T>(what: &str, place: *mut T) -> Result<Out<T>> {
+    aligned(what, place)?;
+    Ok(Out(place))
+}
+
+fn aligned<T>(what: &str, place: *const T) -> Result<()> {
+    if place.is_null() {
+        return Err(error::invalid_argument(format!("{what} is NULL: expected a pointer")));
+    }
+    if !place.is_aligned() {
+        return Err(error::invalid_argument(format!(
+            "{what} is misaligned: expected a multiple of {} bytes",
+            align_of::<T>()
+        )));
+    }
+    Ok(())
+}
+
+/// SAFETY: `text` is NULL or a NUL-terminated string that outlives `'a`.
+pub(super) unsafe fn str_arg<'a>(what: &str, text: *const c_char) -> Result<&'a str> {
+    if text.is_null() {
+        return Err(error::invalid_argument(format!("{what} is NULL: expected a string")));
+    }
+    // SAFETY: not NULL, and as this function's own contract.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|e| {
+        error::invalid_argument(format!("{what} is not UTF-8: bad byte at {}", e.valid_up_to()))
+    })
+}
+
+/// SAFETY: `items` is NULL or holds `count` readable items that outlive `'a`.
+pub(super) unsafe fn slice_arg<'a, T>(
+    what: &str,
+    items: *const T,
+    count: usize,
+) -> Result<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    aligned(what, items)?;
+    if count > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(error::invalid_argument(format!("{what}: no memory holds {count} items")));
+    }
+    // SAFETY: not NULL, aligned, and as this function's own contract.
+    Ok(unsafe { std::slice::from_raw_parts(items, count) })
+}
+
+/// Reads an option struct; NULL means the defaults.
+///
+/// SAFETY: `options` is NULL or points to its `struct_size` readable bytes.
+pub(super) unsafe fn opt_struct<T: InitStruct>(options: *const T) -> Result<T> {
+    if options.is_null() {
+        return Ok(T::defaults());
+    }
+    // SAFETY: as this function's own contract.
+    unsafe { struct_prefix(options) }
+}
+
+/// Reads a struct that says its size, which is not NULL.
+///
+/// SAFETY: `place` points to its `struct_size` readable bytes.
+pub(super) unsafe fn struct_prefix<T: InitStruct>(place: *const T) -> Result<T> {
+    aligned(T::NAME, place)?;
+    // SAFETY: as this function's own contract.
+    unsafe { read_struct(place) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        // SAFETY: the thread's own text is always NUL-terminated.
+        unsafe { CStr::from_ptr(last_error()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_panic_becomes_internal_with_its_message() {
+        let status = guard(|| panic!("lost the plot"));
+        assert_eq!(status, inferno_status::Internal);
+        assert!(text().contains("lost the plot"), "{}", text());
+        assert!(text().contains("guard.rs"), "{}", text());
+        assert_eq!(guard(|| Ok(())), inferno_status::Ok);
+        assert_eq!(text(), "");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        guard(|| Err(error::io("é".repeat(TEXT_BYTES))));
+        let text = text();
+        assert!(text.len() < TEXT_BYTES);
+        assert!(text.ends_with("é…"));
+    }
+}

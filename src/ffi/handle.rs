@@ -1,0 +1,391 @@
+//! Handles: typed opaque pointers whose bits are a slot, a generation and a
+//! kind. Nobody dereferences them.
+//!
+//! A [`Table`] holds one kind of object. A handle is resolved with two atomic
+//! operations on its own slot and no lock. What makes that sound:
+//!
+//! 1. A slot's `state` is `generation << 32 | LIVE | pins`. A handle names a
+//!    generation; a slot is *live* for it while the generations agree and LIVE
+//!    is set.
+//! 2. The slot's value is written before LIVE is set (release), by the one
+//!    thread that took the slot from the free list.
+//! 3. A reader adds a pin by compare-and-swap, which succeeds only while the
+//!    slot is live (acquire); while it holds the pin the value is not touched
+//!    by anybody but other readers, who only clone the `Arc`.
+//! 4. `remove` clears LIVE by compare-and-swap: one thread wins. Whoever brings
+//!    the pins of a slot that is not live to zero, the remover or the last
+//!    reader, takes the value out, and is alone in doing so: no pin can be
+//!    added to a slot that is not live. It then raises the generation and
+//!    puts the slot on the free list.
+//! 5. Chunks of slots are never freed or moved.
+//!
+//! The loom tests in `tests/loom` run these paths against each other.
+
+use crate::error::{self, Result};
+use crate::sync::{AtomicU64, Mutex, Ordering, UnsafeCell};
+use std::ffi::c_void;
+use std::sync::{Arc, OnceLock};
+
+/// What a handle is a handle of: the low bits of every handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An `inferno_model`.
+    Model = 1,
+    /// An `inferno_session`.
+    Session = 2,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Model => "inferno_model",
+            Kind::Session => "inferno_session",
+        }
+    }
+
+    fn of(bits: usize) -> Option<Kind> {
+        [Kind::Model, Kind::Session].into_iter().find(|k| bits & KIND_MASK == k.tag())
+    }
+
+    /// Odd, so that no handle is ever an aligned pointer.
+    fn tag(self) -> usize {
+        (self as usize) << 1 | 1
+    }
+}
+
+const KIND_BITS: u32 = 4;
+const KIND_MASK: usize = (1 << KIND_BITS) - 1;
+#[cfg(target_pointer_width = "64")]
+const SLOT_BITS: u32 = 20;
+#[cfg(not(target_pointer_width = "64"))]
+const SLOT_BITS: u32 = 14;
+const GENERATION_BITS: u32 = {
+    let left = usize::BITS - KIND_BITS - SLOT_BITS;
+    if left > 31 { 31 } else { left }
+};
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+/// Slots come in chunks of doubling size: 64, 64, 128, 256, …
+const FIRST_CHUNK: usize = 64;
+const CHUNKS: usize = (SLOT_BITS - FIRST_CHUNK.ilog2()) as usize + 1;
+
+const LIVE: u64 = 1 << 31;
+const PINS: u64 = LIVE - 1;
+
+struct Slot<T> {
+    state: AtomicU64,
+    value: UnsafeCell<Option<Arc<T>>>,
+}
+
+fn generation_of(state: u64) -> u64 {
+    state >> 32
+}
+
+/// All live objects of one kind.
+pub struct Table<T> {
+    kind: Kind,
+    chunks: [OnceLock<Box<[Slot<T>]>>; CHUNKS],
+    free: Mutex<Free>,
+}
+
+/// Slots to take next, and how many were ever made.
+struct Free {
+    slots: Vec<u32>,
+    made: usize,
+}
+
+// SAFETY: by the invariants above the table hands out clones of an `Arc<T>` to
+// several threads and drops values on any of them.
+unsafe impl<T: Send + Sync> Sync for Table<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for Table<T> {}
+
+impl<T> Table<T> {
+    /// An empty table.
+    #[cfg(not(loom))]
+    pub const fn new(kind: Kind) -> Self {
+        Table {
+            kind,
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            free: Mutex::new(Free { slots: Vec::new(), made: 0 }),
+        }
+    }
+
+    /// An empty table.
+    #[cfg(loom)]
+    pub fn new(kind: Kind) -> Self {
+        Table {
+            kind,
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            free: Mutex::new(Free { slots: Vec::new(), made: 0 }),
+        }
+    }
+
+    /// Puts `value` in and gives its handle.
+    pub fn insert(&self, value: Arc<T>) -> Result<*mut c_void> {
+        let slot_index = self.take_slot()?;
+        let slot = self.slot(slot_index).expect("a slot that was made");
+        let generation = generation_of(slot.state.load(Ordering::Acquire));
+        slot.value.with_mut(|v| {
+            // SAFETY: invariant 2: this thread alone has the slot.
+            unsafe { *v = Some(value) };
+        });
+        slot.state.store(generation << 32 | LIVE, Ordering::Release);
+        let bits = (generation as usize) << (KIND_BITS + SLOT_BITS)
+            | slot_index << KIND_BITS
+            | self.kind.tag();
+        Ok(std::ptr::without_provenance_mut(bits))
+    }
+
+    /// The object behind `handle`, kept alive by the answer.
+    pub fn resolve(&self, handle: *const c_void) -> Result<Arc<T>> {
+        let (slot_index, slot, generation) = self.locate(handle)?;
+        let mut state = slot.state.load(Ordering::Acquire);
+        loop {
+            if generation_of(state) != generation || state & LIVE == 0 {
+                return Err(self.stale(handle));
+            }
+            if state & PINS == PINS {
+                return Err(error::busy("too many threads resolve one handle at once"));
+            }
+            match slot.state.compare_exchange_weak(
+                state,
+                state + 1,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        let value = slot.value.with(|v| {
+            // SAFETY: invariant 3: pinned, so the value stays; only read.
+            unsafe { (*v).clone() }
+        });
+        let before = slot.state.fetch_sub(1, Ordering::AcqRel);
+        if before & LIVE == 0 && before & PINS == 1 {
+            drop(self.retire(slot_index, slot));
+        }
+        value.ok_or_else(|| error::internal("a live handle without a value"))
+    }
+
+    /// Ends `handle`. NULL is no error.
+    pub fn remove(&self, handle: *const c_void) -> Result<()> {
+        if handle.is_null() {
+            return Ok(());
+        }
+        let (slot_index, slot, generation) = self.locate(handle)?;
+        if !self.end(slot_index, slot, generation) {
+            return Err(self.stale(handle));
+        }
+        Ok(())
+    }
+
+    /// Ends every handle; says how many there were.
+    pub fn clear(&self) -> usize {
+        let made = self.free.lock().made;
+        let mut ended = 0;
+        for index in 0..made {
+            let Some(slot) = self.slot(index) else {
+                continue;
+            };
+            let generation = generation_of(slot.state.load(Ordering::Acquire));
+            ended += usize::from(self.end(index, slot, generation));
+        }
+        ended
+    }
+
+    /// Takes LIVE away; false when this generation is not live.
+    fn end(&self, slot_index: usize, slot: &Slot<T>, generation: u64) -> bool {
+        let mut state = slot.state.load(Ordering::Acquire);
+        loop {
+            if generation_of(state) != generation || state & LIVE == 0 {
+                return false;
+            }
+            match slot.state.compare_exchange_weak(
+                state,
+                state & !LIVE,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        if state & PINS == 0 {
+            drop(self.retire(slot_index, slot));
+        }
+        true
+    }
+
+    /// Empties a slot that is not live and has no pins, and gives it back.
+    fn retire(&self, slot_index: usize, slot: &Slot<T>) -> Option<Arc<T>> {
+        let value = slot.value.with_mut(|v| {
+            // SAFETY: invariant 4: this thread alone may touch the value.
+            unsafe { (*v).take() }
+        });
+        let generation = generation_of(slot.state.load(Ordering::Acquire));
+        let next = (generation + 1) & GENERATION_MASK;
+        // Generation 0 stands for "never": a handle is never all kind and slot.
+        slot.state.store(next.max(1) << 32, Ordering::Release);
+        self.free.lock().slots.push(slot_index as u32);
+        value
+    }
+
+    fn take_slot(&self) -> Result<usize> {
+        let mut free = self.free.lock();
+        // The oldest first would make handles last longer against reuse, but a
+        // generation of 31 bits is enough; the newest is warm in cache.
+        if let Some(index) = free.slots.pop() {
+            return Ok(index as usize);
+        }
+        let index = free.made;
+        if index >= 1 << SLOT_BITS {
+            return Err(error::limit_exceeded(format!(
+                "{} {} handles are open: no more can be",
+                1usize << SLOT_BITS,
+                self.kind.name()
+            )));
+        }
+        let (chunk, _) = place(index);
+        self.chunks[chunk].get_or_init(|| {
+            (0..chunk_len(chunk))
+                .map(|_| Slot { state: AtomicU64::new(1 << 32), value: UnsafeCell::new(None) })
+                .collect()
+        });
+        free.made += 1;
+        Ok(index)
+    }
+
+    fn slot(&self, index: usize) -> Option<&Slot<T>> {
+        let (chunk, offset) = place(index);
+        self.chunks.get(chunk)?.get()?.get(offset)
+    }
+
+    fn locate(&self, handle: *const c_void) -> Result<(usize, &Slot<T>, u64)> {
+        let bits = handle.addr();
+        if handle.is_null() {
+            return Err(error::invalid_handle(format!("the {} handle is NULL", self.kind.name())));
+        }
+        match Kind::of(bits) {
+            Some(kind) if kind == self.kind => {}
+            Some(kind) => {
+                return Err(error::invalid_handle(format!(
+                    "expected a handle of {}, this is one of {}",
+                    self.kind.name(),
+                    kind.name()
+                )));
+            }
+            None => return Err(self.foreign(handle)),
+        }
+        let index = bits >> KIND_BITS & ((1 << SLOT_BITS) - 1);
+        let generation = bits as u64 >> (KIND_BITS + SLOT_BITS);
+        if generation == 0 || generation > GENERATION_MASK {
+            return Err(self.foreign(handle));
+        }
+        let slot = self.slot(index).ok_or_else(|| self.foreign(handle))?;
+        Ok((index, slot, generation))
+    }
+
+    fn foreign(&self, handle: *const c_void) -> error::Error {
+        error::invalid_handle(format!(
+            "{:#x} is no {} handle: expected one that Inferno gave",
+            handle.addr(),
+            self.kind.name()
+        ))
+    }
+
+    fn stale(&self, handle: *const c_void) -> error::Error {
+        error::invalid_handle(format!(
+            "the {} handle {:#x} is not open: it was freed, or ended by inferno_shutdown",
+            self.kind.name(),
+            handle.addr()
+        ))
+    }
+}
+
+/// Puts `value` into `table`. (A free function so that callers read
+/// `handle::insert(&MODELS, model)`.)
+pub(super) fn insert<T>(table: &Table<T>, value: Arc<T>) -> Result<*mut c_void> {
+    table.insert(value)
+}
+
+fn chunk_len(chunk: usize) -> usize {
+    if chunk == 0 { FIRST_CHUNK } else { FIRST_CHUNK << (chunk - 1) }
+}
+
+/// Which chunk a slot is in, and where.
+fn place(index: usize) -> (usize, usize) {
+    match index / FIRST_CHUNK {
+        0 => (0, index),
+        n => {
+            let chunk = n.ilog2() as usize + 1;
+            (chunk, index - chunk_len(chunk))
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    static TABLE: Table<u32> = Table::new(Kind::Model);
+
+    #[test]
+    fn every_index_has_one_place() {
+        let mut seen = std::collections::HashSet::new();
+        for index in 0..10_000 {
+            let (chunk, offset) = place(index);
+            assert!(offset < chunk_len(chunk), "{index}");
+            assert!(seen.insert((chunk, offset)));
+        }
+        assert_eq!(place((1 << SLOT_BITS) - 1).0, CHUNKS - 1);
+    }
+
+    #[test]
+    fn a_handle_lives_once() {
+        let table = Table::new(Kind::Session);
+        let h = table.insert(Arc::new(5u32)).unwrap();
+        assert_eq!(*table.resolve(h).unwrap(), 5);
+        table.remove(h).unwrap();
+        assert!(table.resolve(h).is_err());
+        assert!(table.remove(h).is_err());
+        let again = table.insert(Arc::new(6)).unwrap();
+        assert_ne!(h, again, "the slot is used again, the handle is not");
+        assert!(table.resolve(h).is_err());
+        assert_eq!(table.clear(), 1);
+        assert!(table.resolve(again).is_err());
+    }
+
+    #[test]
+    fn foreign_bits_are_refused() {
+        let table: Table<u32> = Table::new(Kind::Session);
+        let h = TABLE.insert(Arc::new(1)).unwrap();
+        let e = table.resolve(h).unwrap_err();
+        assert!(e.detail().contains("one of inferno_model"), "{e}");
+        let mut x = 1usize;
+        for _ in 0..10_000 {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            assert!(table.resolve(std::ptr::without_provenance(x)).is_err());
+        }
+        assert!(table.resolve((&raw const x).cast()).is_err());
+    }
+
+    #[test]
+    fn many_threads_resolve_while_one_frees() {
+        let table: Arc<Table<Vec<u8>>> = Arc::new(Table::new(Kind::Model));
+        for _ in 0..200 {
+            let h = table.insert(Arc::new(vec![7; 64])).unwrap().addr();
+            std::thread::scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| {
+                        while let Ok(v) = table.resolve(std::ptr::without_provenance(h)) {
+                            assert_eq!(v[63], 7);
+                        }
+                    });
+                }
+                s.spawn(|| table.remove(std::ptr::without_provenance(h)).unwrap());
+            });
+        }
+    }
+}

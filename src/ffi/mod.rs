@@ -1,0 +1,23 @@
+//! The C ABI: converts, calls one safe function, converts back. No logic lives
+//! here, and nobody imports it.
+//!
+//! One file a noun: `status`, `tensor`, `log`, `runtime`, `reader`, `model`,
+//! `session`; they are what `build.rs` hands to cbindgen. Below them `guard`
+//! turns errors and panics into statuses, `handle` checks handles, `options`
+//! reads structs that carry their size, `view` moves tensors across.
+
+// The contract of each function is its header comment, which C programmers read:
+// no Rust headings leak into it.
+#![allow(clippy::missing_safety_doc)]
+
+pub mod guard;
+pub mod handle;
+pub mod log;
+pub mod model;
+pub mod options;
+pub mod reader;
+pub mod runtime;
+pub mod session;
+pub mod status;
+pub mod tensor;
+mod view;

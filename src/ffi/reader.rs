@@ -1,0 +1,149 @@
+//! The host's own file system, as three callbacks.
+
+use super::guard::struct_prefix;
+use super::options::InitStruct;
+use crate::error::{self, Result};
+use crate::host::{FileSize, Reader};
+use std::ffi::{CString, c_char, c_void};
+
+/// A host's way to its files: packs, archives, encrypted assets. Set
+/// `struct_size` to `sizeof(inferno_reader)` and all three callbacks. They are
+/// called during a load only, one at a time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct inferno_reader {
+    /// `sizeof(inferno_reader)`.
+    pub struct_size: usize,
+    /// Handed to every callback unchanged.
+    pub user_data: *mut c_void,
+    /// Opens `path`: sets `*file` to anything the host likes and `*size_bytes`
+    /// to the file's whole size. Returns 0, or -1 when there is no such file,
+    /// or any other value for another failure; `close` follows only a 0.
+    pub open: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            path: *const c_char,
+            file: *mut *mut c_void,
+            size_bytes: *mut u64,
+        ) -> i32,
+    >,
+    /// Reads exactly `size_bytes` bytes from `offset` into `buffer`. Returns 0,
+    /// or any other value for a failure.
+    pub read: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            file: *mut c_void,
+            offset: u64,
+            buffer: *mut c_void,
+            size_bytes: usize,
+        ) -> i32,
+    >,
+    /// Closes what `open` gave.
+    pub close: Option<unsafe extern "C" fn(user_data: *mut c_void, file: *mut c_void)>,
+}
+
+impl InitStruct for inferno_reader {
+    const NAME: &'static str = "inferno_reader";
+    fn defaults() -> Self {
+        inferno_reader {
+            struct_size: size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            open: None,
+            read: None,
+            close: None,
+        }
+    }
+}
+
+/// The checked callbacks, as the safe `host::Reader`.
+pub(super) struct HostReader {
+    user_data: *mut c_void,
+    open: unsafe extern "C" fn(*mut c_void, *const c_char, *mut *mut c_void, *mut u64) -> i32,
+    read: unsafe extern "C" fn(*mut c_void, *mut c_void, u64, *mut c_void, usize) -> i32,
+    close: unsafe extern "C" fn(*mut c_void, *mut c_void),
+}
+
+// SAFETY: the header says the callbacks may run on a thread of Inferno's, one
+// at a time; `user_data` is only handed through.
+unsafe impl Send for HostReader {}
+// SAFETY: as above; `host::Reader` is used by one load, which is one thread at
+// a time.
+unsafe impl Sync for HostReader {}
+
+impl HostReader {
+    /// SAFETY: `reader` is NULL or points to its `struct_size` readable bytes.
+    pub(super) unsafe fn new(reader: *const inferno_reader) -> Result<HostReader> {
+        if reader.is_null() {
+            return Err(error::invalid_argument("reader is NULL: expected an inferno_reader"));
+        }
+        // SAFETY: as this function's own contract.
+        let reader = unsafe { struct_prefix(reader) }?;
+        let missing = |what: &str| {
+            error::invalid_argument(format!("reader.{what} is NULL: expected a function"))
+        };
+        Ok(HostReader {
+            user_data: reader.user_data,
+            open: reader.open.ok_or_else(|| missing("open"))?,
+            read: reader.read.ok_or_else(|| missing("read"))?,
+            close: reader.close.ok_or_else(|| missing("close"))?,
+        })
+    }
+}
+
+/// An open host file, closed once.
+struct Open<'a> {
+    reader: &'a HostReader,
+    file: *mut c_void,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `file` came from a successful `open` and is closed only here.
+        unsafe { (self.reader.close)(self.reader.user_data, self.file) }
+    }
+}
+
+impl Reader for HostReader {
+    fn read_all(
+        &self,
+        path: &str,
+        range: &mut dyn FnMut(FileSize) -> Result<std::ops::Range<u64>>,
+    ) -> Result<Vec<u8>> {
+        let c_path = CString::new(path)
+            .map_err(|_| error::invalid_argument(format!("path {path:?} holds a NUL")))?;
+        let mut file = std::ptr::null_mut();
+        let mut size = 0u64;
+        // SAFETY: the host promised a callback of this type; all pointers live
+        // across the call.
+        let code = unsafe { (self.open)(self.user_data, c_path.as_ptr(), &mut file, &mut size) };
+        match code {
+            0 => {}
+            -1 => {
+                return Err(error::not_found(format!(
+                    "{path}: the host's reader has no such file"
+                )));
+            }
+            n => {
+                return Err(error::io(format!("{path}: the host's reader answered {n} to open")));
+            }
+        }
+        let open = Open { reader: self, file };
+        let range = range(FileSize(size))?;
+        let len = usize::try_from(range.end - range.start).map_err(|_| {
+            error::limit_exceeded(format!("{path}: {size} bytes do not fit memory"))
+        })?;
+        let mut buffer = crate::host::zeroed_buffer(len, path)?;
+        // SAFETY: `buffer` has `len` writable bytes; `file` is open.
+        let code = unsafe {
+            (self.read)(self.user_data, open.file, range.start, buffer.as_mut_ptr().cast(), len)
+        };
+        if code != 0 {
+            return Err(error::io(format!(
+                "{path}: the host's reader answered {code} to a read of {len} bytes at {}",
+                range.start
+            )));
+        }
+        Ok(buffer)
+    }
+}

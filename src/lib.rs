@@ -1,0 +1,45 @@
+//! Inferno: an embedded neural-network inference runtime.
+//!
+//! A host loads an ONNX model, makes a session, writes into its input, runs it
+//! inside its frame, reads its output. Most hosts are C or C++ programs and come
+//! in through [`ffi`], whose header is `include/inferno.h`.
+//!
+//! # Layers
+//!
+//! `ffi → runtime → session → plan → model → tensor`; [`error`], [`log`] and
+//! [`host`] serve everyone above them. Nobody imports `ffi`; tract's types stay
+//! inside `model` and `plan`; `unsafe` stays inside `ffi` and `session/bind.rs`,
+//! where the host's own buffers are. `tests/layers.rs` checks all three.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`error`] | one error: a kind and a text |
+//! | [`tensor`] | element types, shapes, views |
+//! | [`log`] | lines to the host's sink |
+//! | [`host`] | what the host brings: files |
+//! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
+//! | [`plan`] | model + shapes → program |
+//! | [`session`] | one execution context |
+//! | [`runtime`] | the global: counted users |
+//! | [`ffi`] | the C ABI |
+//!
+//! Data's way is one line: bytes → `model` once; views → `session` → `plan` →
+//! views, each run.
+
+#![deny(unsafe_code)]
+
+pub mod error;
+#[cfg(feature = "capi")]
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod host;
+pub mod log;
+pub mod model;
+mod panics;
+pub mod plan;
+pub mod runtime;
+pub mod session;
+mod sync;
+pub mod tensor;
+
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,199 @@
+//! From the vetted protobuf to tract's typed graph, at known input shapes.
+
+use super::lower;
+use super::memo::{InputSpec, Specialisation};
+use super::operators::framework;
+use super::weights::datum_type;
+use super::{Model, PortInfo};
+use crate::error::{self, Error, Kind, Result};
+use crate::panics;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tract_onnx::model::ParseResult;
+use tract_onnx::pb;
+use tract_onnx::prelude::{
+    InferenceFact, InferenceModelExt, Tensor, TractError, TractResult, TypedModel,
+};
+use tract_onnx::tract_core::internal::{OutletId, TypedFact, bail};
+use tract_onnx::tract_core::ops::gru_seq::GruSeq;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::scan::Scan;
+use tract_onnx::tract_hir::infer::InferenceModel;
+
+/// The stack an import has: graphs nest, and a host's thread may be small.
+const STACK_BYTES: usize = 64 << 20;
+
+/// A model's graph at known shapes, decluttered, not yet lowered to kernels.
+pub struct Imported {
+    pub(crate) graph: TypedModel,
+    /// For each input of the graph, which input of the model feeds it.
+    pub(crate) inputs: Vec<usize>,
+}
+
+/// Runs `work` on a thread of ours, whose stack is known; a panic in it is an
+/// error. The caller waits.
+pub(super) fn on_our_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let builder = std::thread::Builder::new().name("inferno-import".into()).stack_size(STACK_BYTES);
+    std::thread::scope(|scope| {
+        let thread = builder
+            .spawn_scoped(scope, || panics::caught(work))
+            .map_err(|e| error::out_of_memory(format!("no thread for the import: {e}")))?;
+        match thread.join() {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(import_panic(&panic)),
+            Err(_) => Err(error::internal("the import thread ended without an answer")),
+        }
+    })
+}
+
+/// A panic of the importer. tract asserts on allocations and on what a model
+/// says; neither is a defect of the host's, and the model is refused.
+fn import_panic(panic: &str) -> Error {
+    if panic.contains("failed to allocate") {
+        error::out_of_memory(format!("while importing: {panic}"))
+    } else {
+        error::invalid_model(format!("the importer could not digest it: {panic}"))
+    }
+}
+
+/// Builds the graph of `model` at `spec`.
+pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
+    let mut graph = model.graph.clone();
+    let mut weights = model.weights.clone();
+    let mut inputs = Vec::new();
+    let mut shapes = HashMap::new();
+    for (index, (port, spec)) in model.inputs.iter().zip(&spec.inputs).enumerate() {
+        match spec {
+            InputSpec::Constant(value) => drop(weights.insert(port.name.clone(), value.clone())),
+            InputSpec::Run(shape) => {
+                inputs.push(index);
+                shapes.insert(port.name.as_str(), shape);
+            }
+        }
+    }
+    graph.input.retain(|i| !weights.contains_key(&i.name));
+    for input in &mut graph.input {
+        let shape = shapes.get(input.name.as_str()).copied();
+        input.r#type = shape.and_then(|s| concrete(input, s));
+    }
+    graph.node.iter_mut().flat_map(super::vet::subgraphs_mut).for_each(forget_symbols);
+    carry_outputs(&mut graph, &weights);
+    let opset = super::vet::opset(&model.opsets, "");
+    lower::rewrite(&mut graph, opset)?;
+    let proto = pb::ModelProto {
+        opset_import: model.opsets.clone(),
+        graph: Some(graph),
+        ..Default::default()
+    };
+    let parsed = framework().parse(&proto, None).map_err(|e| refusal(&e))?;
+    let graph = with_weights(parsed, &weights, inputs.len()).map_err(|e| refusal(&e))?;
+    let graph = typed(graph, model, &inputs).map_err(|e| refusal(&e))?;
+    Ok(Imported { graph, inputs })
+}
+
+/// The type of an input at its shape.
+fn concrete(input: &pb::ValueInfoProto, shape: &[usize]) -> Option<pb::TypeProto> {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let pb::type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+    let dim = shape
+        .iter()
+        .map(|d| Dimension { value: Some(Value::DimValue(*d as i64)), ..Default::default() });
+    let shape = pb::TensorShapeProto { dim: dim.collect() };
+    let tensor = pb::type_proto::Tensor { elem_type: tensor.elem_type, shape: Some(shape) };
+    Some(pb::TypeProto {
+        value: Some(pb::type_proto::Value::TensorType(tensor)),
+        ..Default::default()
+    })
+}
+
+/// The symbols in the ports of sub-graphs: here the dims are known, and a
+/// symbol would clash with them.
+fn forget_symbols(graph: &mut pb::GraphProto) {
+    use pb::tensor_shape_proto::dimension::Value;
+    for port in graph.input.iter_mut().chain(&mut graph.output) {
+        let tensor = port.r#type.as_mut().and_then(|t| t.value.as_mut());
+        let shape = tensor.and_then(|pb::type_proto::Value::TensorType(t)| t.shape.as_mut());
+        for dim in shape.into_iter().flat_map(|s| &mut s.dim) {
+            if matches!(dim.value, Some(Value::DimParam(_))) {
+                dim.value = None;
+            }
+        }
+    }
+    graph.node.iter_mut().flat_map(super::vet::subgraphs_mut).for_each(forget_symbols);
+}
+
+/// An output that is a weight, or that is named twice, gets a node of its own:
+/// the parser knows outputs of nodes only.
+fn carry_outputs(graph: &mut pb::GraphProto, weights: &HashMap<String, Arc<Tensor>>) {
+    let mut seen = std::collections::HashSet::new();
+    let mut carried = Vec::new();
+    for output in &mut graph.output {
+        if weights.contains_key(&output.name) || !seen.insert(output.name.clone()) {
+            let name = format!("{}~{}", output.name, carried.len());
+            carried.push(pb::NodeProto {
+                op_type: "Identity".into(),
+                input: vec![std::mem::replace(&mut output.name, name.clone())],
+                output: vec![name],
+                ..Default::default()
+            });
+        }
+    }
+    graph.node.extend(carried);
+}
+
+/// Puts the weights in the place of the sources that the parser made for names
+/// it did not know.
+fn with_weights(
+    parsed: ParseResult,
+    weights: &HashMap<String, Arc<Tensor>>,
+    inputs: usize,
+) -> TractResult<InferenceModel> {
+    let ParseResult { mut model, unresolved_inputs, outlets_by_name } = parsed;
+    for name in &unresolved_inputs {
+        let Some(weight) = weights.get(name) else {
+            bail!("nothing is called {name:?}");
+        };
+        let outlet = outlets_by_name[name];
+        let fact = TypedFact::try_from(weight.clone())?;
+        let node = model.node_mut(outlet.node);
+        node.op = Box::new(Const::new(weight.clone())?);
+        node.outputs[outlet.slot].fact = InferenceFact::from(&fact);
+    }
+    let kept: Vec<OutletId> = model.inputs.iter().copied().take(inputs).collect();
+    model.set_input_outlets(&kept)?;
+    Ok(model)
+}
+
+fn typed(mut graph: InferenceModel, model: &Model, inputs: &[usize]) -> TractResult<TypedModel> {
+    for (at, index) in inputs.iter().enumerate() {
+        let port: &PortInfo = &model.inputs[*index];
+        let fact = graph.input_fact(at)?.clone().with_datum_type(datum_type(port.dtype));
+        graph.set_input_fact(at, fact)?;
+    }
+    let mut graph = graph.into_typed()?;
+    forget_between_runs(&mut graph);
+    super::halves::widen(&mut graph)?;
+    lower::declutter(&mut graph)?;
+    Ok(graph)
+}
+
+/// tract's loops keep their state from one run to the next; ONNX's start from
+/// their initial state at every run.
+fn forget_between_runs(graph: &mut TypedModel) {
+    for node in &mut graph.nodes {
+        if let Some(scan) = node.op_as_mut::<Scan>() {
+            scan.reset_every_turn = true;
+            forget_between_runs(&mut scan.body);
+        } else if let Some(gru) = node.op_as_mut::<GruSeq>() {
+            gru.reset_every_turn = true;
+        }
+    }
+}
+
+/// tract's error as ours: the chain of contexts names the node and the reason.
+fn refusal(e: &TractError) -> Error {
+    if let Some(ours) = e.downcast_ref::<Error>() {
+        return ours.clone();
+    }
+    Error::new(Kind::Unsupported, format!("{e:#}"))
+}

@@ -1,0 +1,178 @@
+//! Operators over tract's: what it lacks, and what it computes wrongly.
+//!
+//! [`register`] adds builders to tract's register (a later one replaces an
+//! earlier one of the same name); [`rewrite`] mends a graph before tract reads
+//! it. Operators with no right composition of tract's own are [`native`]
+//! kernels, one family a file.
+
+mod arrays;
+mod attention;
+mod attrs;
+mod bodies;
+mod cells;
+mod classic;
+mod det;
+mod dft;
+mod elementwise;
+mod loops;
+mod losses;
+mod mended;
+mod ml;
+mod native;
+mod pools;
+mod quant;
+mod recurrent;
+mod reduce;
+mod rewrite;
+mod sequences;
+mod slices;
+mod streaming;
+mod strings;
+mod tfidf;
+mod training;
+mod trees;
+mod unique;
+mod values;
+mod vision;
+mod wired;
+
+use crate::error::Result;
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::tract_hir::internal::{TractResult, TypedModel};
+use tract_onnx::tract_hir::tract_core::optim::Optimizer;
+
+type Builder = fn(&ParsingContext, &NodeProto) -> native::Built;
+
+/// Every operator that we build ourselves.
+const BUILDERS: &[(&str, Builder)] = &[
+    ("Adagrad", training::optimizer),
+    ("Adam", training::optimizer),
+    ("AffineGrid", vision::affine_grid),
+    ("Attention", attention::attention),
+    ("BatchNormalization", training::batch_norm),
+    ("Binarizer", ml::binarizer),
+    ("BitCast", elementwise::bit_cast),
+    ("BitShift", elementwise::bit_shift),
+    ("CausalConvWithState", streaming::causal_conv),
+    ("Celu", elementwise::celu),
+    ("CenterCropPad", arrays::center_crop_pad),
+    ("Col2Im", pools::col2im),
+    ("Compress", arrays::compress),
+    ("ConstantOfShape", mended::constant_of_shape),
+    ("Conv", mended::widened),
+    ("ConvTranspose", mended::widened),
+    ("CumProd", arrays::cum_prod),
+    ("DeformConv", vision::deform_conv),
+    ("DequantizeLinear", quant::dequantize),
+    ("Det", det::det),
+    ("DFT", dft::dft),
+    ("FeatureVectorizer", ml::feature_vectorizer),
+    ("FlexAttention", bodies::flex_attention),
+    ("Gemm", classic::gemm),
+    ("GRU", recurrent::recurrent),
+    ("Imputer", ml::imputer),
+    ("LabelEncoder", ml::label_encoder),
+    ("LinearAttention", streaming::linear_attention),
+    ("Loop", loops::onnx_loop),
+    ("LpPool", pools::lp_pool),
+    ("LSTM", recurrent::recurrent),
+    ("MatMul", mended::mat_mul),
+    ("MaxUnpool", pools::max_unpool),
+    ("Momentum", training::optimizer),
+    ("NegativeLogLikelihoodLoss", losses::negative_log_likelihood),
+    ("OneHot", mended::one_hot),
+    ("OneHotEncoder", ml::one_hot_encoder),
+    ("Pad", slices::pad),
+    ("PRelu", mended::prelu),
+    ("QLinearMatMul", quant::q_linear_mat_mul),
+    ("QuantizeLinear", quant::quantize),
+    ("ReduceMax", reduce::extreme),
+    ("ReduceMin", reduce::extreme),
+    ("Resize", mended::resize),
+    ("ReverseSequence", arrays::reverse_sequence),
+    ("RNN", recurrent::recurrent),
+    ("RoiAlign", vision::roi_align),
+    ("Scaler", ml::scaler),
+    ("Scan", bodies::scan),
+    ("Slice", slices::slice),
+    ("Softmax", mended::widened),
+    ("SoftmaxCrossEntropyLoss", losses::softmax_cross_entropy),
+    ("SpaceToDepth", mended::space_to_depth),
+    ("Squeeze", classic::squeeze),
+    ("StringConcat", strings::string_concat),
+    ("StringNormalizer", strings::string_normalizer),
+    ("StringSplit", strings::string_split),
+    ("SwiGLU", elementwise::swiglu),
+    ("Swish", elementwise::swish),
+    ("TensorScatter", streaming::tensor_scatter),
+    ("TfIdfVectorizer", tfidf::tf_idf),
+    ("TreeEnsemble", trees::tree_ensemble),
+    ("TreeEnsembleRegressor", trees::tree_regressor),
+    ("Unique", unique::unique),
+    ("Upsample", mended::upsample),
+];
+
+/// Registers our operators over tract's: missing ones are added, wrong ones replaced.
+pub(crate) fn register(reg: &mut OnnxOpRegister) {
+    for (name, builder) in BUILDERS {
+        reg.insert(name, *builder);
+    }
+}
+
+/// Operators that [`rewrite`] resolves before tract sees the graph.
+const RESOLVED: &[&str] = &[
+    "ConcatFromSequence",
+    "Optional",
+    "OptionalGetElement",
+    "OptionalHasElement",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceEmpty",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
+    "SplitToSequence",
+];
+
+/// Names of the operators that [`register`] and [`rewrite`] provide.
+pub(crate) const OWN_OPS: &[&str] = &{
+    let mut names = [""; BUILDERS.len() + RESOLVED.len()];
+    let mut ix = 0;
+    while ix < names.len() {
+        names[ix] =
+            if ix < BUILDERS.len() { BUILDERS[ix].0 } else { RESOLVED[ix - BUILDERS.len()] };
+        ix += 1;
+    }
+    names
+};
+
+/// Rewrites a graph (and its subgraphs) before tract parses it: expands what has
+/// a simpler spelling, and refuses what tract would compute wrongly.
+pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Result<()> {
+    rewrite::graph(graph, opset)
+}
+
+/// Steps that an optimisation may take: some of tract's passes undo each other
+/// for ever. Stopped early, a graph is right and runs, a little slower.
+fn steps(model: &TypedModel) -> usize {
+    1_000 + 50 * model.nodes().len()
+}
+
+/// Brings a graph into tract's simplest form, in a bounded number of steps.
+pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
+    Optimizer::declutter().stopping_at(steps(model)).optimize(model)
+}
+
+/// Picks tract's kernels for a simplified graph, in a bounded number of steps.
+pub(crate) fn codegen(model: &mut TypedModel) -> TractResult<()> {
+    let codegen = Optimizer::codegen().stopping_at(steps(model));
+    model.optimize_with_session(&mut codegen.session())
+}
+
+/// A body, simplified and with its kernels.
+pub(super) fn optimize(mut model: TypedModel) -> TractResult<TypedModel> {
+    declutter(&mut model)?;
+    codegen(&mut model)?;
+    Ok(model)
+}

@@ -1,0 +1,151 @@
+//! Bytes → vetted protobuf → tract graph → [`Model`], immutable and shared.
+//!
+//! A load reads, checks and describes (`source`, `vet`, `weights`); it
+//! does not build the graph, because a graph is only worth building once the
+//! input dims and the constant inputs are known: that is `import`, called by
+//! `plan` with a [`Specialisation`]. Weights are read once and shared by every
+//! graph imported from the model.
+
+mod branch;
+mod describe;
+mod functions;
+mod halves;
+mod import;
+mod lower;
+mod memo;
+mod operators;
+mod source;
+mod vet;
+mod weights;
+
+pub use describe::{About, Dim, PortInfo, find_port, port};
+pub use import::Imported;
+pub(crate) use lower::codegen;
+pub(crate) use memo::InputSpec;
+pub use memo::Specialisation;
+pub use source::{LoadOptions, Source};
+pub(crate) use weights::{fill, strings, zeros};
+
+use crate::error::{self, Result};
+use crate::log::log_line;
+use memo::Memo;
+use prost::Message;
+use source::Bytes;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::Arc;
+use tract_onnx::pb;
+use tract_onnx::prelude::Tensor;
+
+/// The model that [`Model::load_default`] loads.
+const DEFAULT: &[u8] = include_bytes!("default.onnx");
+
+/// A loaded model.
+pub struct Model {
+    name: CString,
+    about: About,
+    inputs: Vec<PortInfo>,
+    outputs: Vec<PortInfo>,
+    /// The graph without its weights.
+    graph: pb::GraphProto,
+    opsets: Vec<pb::OperatorSetIdProto>,
+    weights: HashMap<String, Arc<Tensor>>,
+    memo: Memo,
+}
+
+impl Model {
+    /// Reads, checks and describes a model.
+    pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
+        let name = options.name.clone().unwrap_or_else(|| source.name());
+        let loaded = import::on_our_stack(|| Self::read(&source, options, &name))
+            .map_err(|e| if e.detail().contains(&name) { e } else { e.at(&name) })?;
+        log_line!(
+            Info,
+            "loaded {name}: {} nodes, {} bytes of weights",
+            loaded.about.node_count,
+            loaded.about.weight_bytes
+        );
+        Ok(Arc::new(loaded))
+    }
+
+    /// The built-in model: handwritten digits.
+    pub fn load_default() -> Result<Arc<Model>> {
+        let options = LoadOptions { name: Some("digits".into()), ..Default::default() };
+        Self::load(Source::Memory(DEFAULT), &options)
+    }
+
+    fn read(source: &Source<'_>, options: &LoadOptions, name: &str) -> Result<Model> {
+        let bytes = Bytes::read(source, options)?;
+        let hash = *blake3::hash(bytes.as_slice()).as_bytes();
+        let mut proto = decode(bytes.as_slice())?;
+        drop(bytes);
+        functions::inline(&mut proto)?;
+        vet::check(&proto)?;
+        let mut about = describe::about(&proto, hash);
+        let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
+        let folder = source.folder(options);
+        let weights = weights::take(&mut graph, &folder)?;
+        about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
+        Ok(Model {
+            name: describe::c_string(name),
+            about,
+            inputs: describe::inputs(&graph, &weights)?,
+            outputs: describe::outputs(&graph)?,
+            graph,
+            opsets: proto.opset_import,
+            weights,
+            memo: Memo::default(),
+        })
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        self.name.to_str().unwrap_or("model")
+    }
+
+    /// The same, for C.
+    pub fn name_c(&self) -> &std::ffi::CStr {
+        &self.name
+    }
+
+    /// What the file says of itself.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its inputs, weights not among them.
+    pub fn inputs(&self) -> &[PortInfo] {
+        &self.inputs
+    }
+
+    /// Its outputs.
+    pub fn outputs(&self) -> &[PortInfo] {
+        &self.outputs
+    }
+
+    /// What `make` makes of this model at `spec`: made once, shared by all who
+    /// ask for the same.
+    pub(crate) fn specialised<T: Send + Sync + 'static>(
+        &self,
+        spec: &Specialisation,
+        make: impl FnOnce(Imported) -> Result<T> + Send,
+    ) -> Result<Arc<T>> {
+        self.memo.get_or_make(spec, || import::on_our_stack(|| make(import::import(self, spec)?)))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<pb::ModelProto> {
+    let proto = pb::ModelProto::decode(bytes).map_err(|e| {
+        error::invalid_model(format!(
+            "not an ONNX model, or a damaged one ({} bytes): {e}",
+            bytes.len()
+        ))
+    })?;
+    if proto.graph.is_none() {
+        return Err(error::invalid_model(format!(
+            "not an ONNX model, or a truncated one ({} bytes): no graph in it",
+            bytes.len()
+        )));
+    }
+    Ok(proto)
+}

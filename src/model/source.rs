@@ -1,0 +1,183 @@
+//! Where a model's bytes come from: a path, memory, the host's reader.
+
+use crate::error::{self, Result};
+use crate::host::{FileSize, Files, MemoryOnly, Reader, io_error};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model's bytes.
+pub enum Source<'a> {
+    /// A file of the operating system, mapped during the load.
+    Path(String),
+    /// Bytes of the caller's.
+    Memory(&'a [u8]),
+    /// A file of the host's.
+    Reader(String, Arc<dyn Reader>),
+}
+
+/// How to load.
+#[derive(Clone)]
+pub struct LoadOptions {
+    /// What messages call the model.
+    pub name: Option<String>,
+    /// The largest file taken.
+    pub max_file_bytes: u64,
+    /// Reads external data of a model loaded from memory.
+    pub reader: Option<Arc<dyn Reader>>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { name: None, max_file_bytes: 2 << 30, reader: None }
+    }
+}
+
+impl LoadOptions {
+    fn check_size(&self, size: u64) -> Result<()> {
+        if size > self.max_file_bytes {
+            return Err(error::limit_exceeded(format!(
+                "{size} bytes: expected at most max_file_bytes, {}",
+                self.max_file_bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Source<'_> {
+    /// A name for messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Source::Path(path) | Source::Reader(path, _) => {
+                path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned()
+            }
+            Source::Memory(_) => "model".to_owned(),
+        }
+    }
+
+    /// The folder that external data may come from.
+    pub(super) fn folder(&self, options: &LoadOptions) -> Folder {
+        let reader: Arc<dyn Reader> = match self {
+            Source::Path(_) => Arc::new(Files),
+            Source::Memory(_) => options.reader.clone().unwrap_or_else(|| Arc::new(MemoryOnly)),
+            Source::Reader(_, reader) => reader.clone(),
+        };
+        let base = match self {
+            Source::Path(path) | Source::Reader(path, _) => {
+                path.rfind('/').map_or(String::new(), |end| path[..=end].to_owned())
+            }
+            Source::Memory(_) => String::new(),
+        };
+        let on_disk = matches!(self, Source::Path(_));
+        Folder { reader, base, on_disk, options: options.clone() }
+    }
+}
+
+/// A model's folder, for its external data.
+pub(super) struct Folder {
+    reader: Arc<dyn Reader>,
+    base: String,
+    on_disk: bool,
+    options: LoadOptions,
+}
+
+impl Folder {
+    /// Reads part of a file inside the folder. `length` absent means to its
+    /// end.
+    pub(super) fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
+        let inside = !location.is_empty()
+            && location
+                .split(['/', '\\'])
+                .all(|part| !part.is_empty() && part != ".." && !part.contains(':'))
+            && !location.contains('\0');
+        if !inside {
+            return Err(error::invalid_model(format!(
+                "external data {location:?}: expected a relative path inside the model's folder"
+            )));
+        }
+        let path = format!("{}{location}", self.base);
+        if self.on_disk {
+            self.check_links(&path)?;
+        }
+        self.reader.read_all(&path, &mut |FileSize(size)| {
+            self.options.check_size(size).map_err(|e| e.at(&path))?;
+            let length = length.unwrap_or(size.saturating_sub(offset));
+            let end = offset.checked_add(length).filter(|end| *end <= size);
+            end.map(|end| offset..end).ok_or_else(|| {
+                error::invalid_model(format!(
+                    "external data {location:?}: {length} bytes at {offset} of a file of {size}"
+                ))
+            })
+        })
+    }
+
+    /// A link must not lead out of the folder.
+    fn check_links(&self, path: &str) -> Result<()> {
+        let base = if self.base.is_empty() { "." } else { &self.base };
+        let real = |p: &str| Path::new(p).canonicalize().map_err(|e| io_error(p, &e));
+        if !real(path)?.starts_with(real(base)?) {
+            return Err(error::invalid_model(format!(
+                "external data {path}: it leads out of the model's folder"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a model file while it is read.
+pub(super) enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+}
+
+impl<'a> Bytes<'a> {
+    pub(super) fn read(source: &Source<'a>, options: &LoadOptions) -> Result<Bytes<'a>> {
+        let whole = |FileSize(size): FileSize| {
+            options.check_size(size)?;
+            Ok(0..size)
+        };
+        match source {
+            Source::Path(path) => Files.read_all(path, &mut { whole }).map(Bytes::Owned),
+            Source::Memory(bytes) => {
+                options.check_size(bytes.len() as u64)?;
+                Ok(Bytes::Borrowed(bytes))
+            }
+            Source::Reader(path, reader) => reader.read_all(path, &mut { whole }).map(Bytes::Owned),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Borrowed(b) => b,
+            Bytes::Owned(v) => v,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_data_stays_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("model");
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("w.bin"), [1, 2, 3, 4]).unwrap();
+        std::fs::write(dir.path().join("secret"), [9]).unwrap();
+        let path = inner.join("m.onnx").to_str().unwrap().to_owned();
+        let folder = Source::Path(path).folder(&LoadOptions::default());
+        assert_eq!(folder.read("w.bin", 1, Some(2)).unwrap(), [2, 3]);
+        assert_eq!(folder.read("w.bin", 1, None).unwrap(), [2, 3, 4]);
+        assert!(folder.read("w.bin", 3, Some(2)).is_err());
+        assert!(folder.read("w.bin", u64::MAX, Some(2)).is_err());
+        for bad in ["../secret", "/etc/passwd", "a/../../secret", "", "C:x", "a//b"] {
+            assert!(folder.read(bad, 0, None).is_err(), "{bad}");
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(dir.path().join("secret"), inner.join("link")).unwrap();
+            assert!(folder.read("link", 0, None).is_err());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The general program: tract's operators, one step a node.
+
+use super::Value;
+use super::indices::IndexChecks;
+use crate::error::{self, Result};
+use crate::model::{Imported, Model, Specialisation, codegen};
+use crate::panics;
+use crate::tensor::Shape;
+use std::sync::Arc;
+use tract_onnx::prelude::{
+    IntoRunnable, TValue, TVec, TractError, TypedFact, TypedModel, TypedSimplePlan,
+    TypedSimpleState,
+};
+use tract_onnx::tract_core::plan::eval;
+
+/// A model compiled for one set of shapes and constants. Immutable, shared by
+/// the sessions of those shapes.
+pub struct Program {
+    plan: Arc<TypedSimplePlan>,
+    checks: Arc<IndexChecks>,
+    inputs: Vec<usize>,
+    /// The shape of each output, when it does not depend on the values.
+    outputs: Vec<Option<Shape>>,
+}
+
+impl Program {
+    /// The program of `model` at `spec`: compiled once for all who ask.
+    pub fn of(model: &Model, spec: &Specialisation) -> Result<Arc<Program>> {
+        model.specialised(spec, Program::compile)
+    }
+
+    fn compile(imported: Imported) -> Result<Program> {
+        let Imported { graph, inputs } = imported;
+        let compiled = || -> Result<(Arc<TypedSimplePlan>, Vec<Option<Shape>>), TractError> {
+            let mut graph: TypedModel = graph;
+            codegen(&mut graph)?;
+            let outputs = graph.output_outlets()?.iter();
+            let shapes = outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?)));
+            let shapes = shapes.collect::<Result<Vec<_>, TractError>>()?;
+            Ok((graph.into_runnable()?, shapes))
+        };
+        let (plan, outputs) = compiled().map_err(|e| error::unsupported(format!("{e:#}")))?;
+        let checks = Arc::new(IndexChecks::of(plan.model()));
+        Ok(Program { plan, checks, inputs, outputs })
+    }
+
+    /// For each input of a run, which input of the model it is.
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// The shape of output `index`, when it is known before a run.
+    pub fn output_shape(&self, index: usize) -> Option<Shape> {
+        self.outputs.get(index).copied().flatten()
+    }
+
+    /// What a session needs to run it.
+    pub fn state(self: &Arc<Self>) -> Result<State> {
+        let (plan, checks) = (self.plan.clone(), self.checks.clone());
+        Ok(State { inner: spawn(&plan)?, plan, checks, args: TVec::new() })
+    }
+}
+
+fn static_shape(fact: &TypedFact) -> Option<Shape> {
+    Shape::new(fact.shape.as_concrete()?).ok()
+}
+
+fn spawn(plan: &Arc<TypedSimplePlan>) -> Result<TypedSimpleState> {
+    plan.spawn().map_err(|e| error::unsupported(format!("{e:#}")))
+}
+
+/// One session's way through a program.
+pub struct State {
+    plan: Arc<TypedSimplePlan>,
+    checks: Arc<IndexChecks>,
+    inner: TypedSimpleState,
+    args: TVec<TValue>,
+}
+
+impl State {
+    /// Adds the next input of a run.
+    pub fn arg(&mut self, value: &Value) {
+        self.args.push(TValue::from_const(value.tensor().clone()));
+    }
+
+    /// Runs all steps. After a failure, a panic among them, the state is as
+    /// before the run.
+    pub fn run(&mut self) -> Result<TVec<TValue>> {
+        let args = std::mem::take(&mut self.args);
+        let mut at = None;
+        let (inner, checks) = (&mut self.inner, &self.checks);
+        let outcome = panics::caught(|| {
+            inner.run_plan_with_eval(args, |ctx, state, node, inputs| {
+                at = Some(node.id);
+                checks.check(node.id, &inputs)?;
+                let outcome = eval(ctx, state, node, inputs);
+                if outcome.is_ok() {
+                    at = None;
+                }
+                outcome
+            })
+        });
+        let place = || at.map(|id| format!("node {}: ", self.inner.model().node(id)));
+        let why = match outcome {
+            Ok(Ok(outputs)) => {
+                self.forget_inputs();
+                return Ok(outputs);
+            }
+            Ok(Err(e)) => format!("{e:#}"),
+            // Operators assert on values they cannot take.
+            Err(panic) => format!("it refused its values: {panic}"),
+        };
+        let failed = error::run_failed(place().unwrap_or_default() + &why);
+        // What the failed run left behind must not be seen by the next.
+        self.inner = spawn(&self.plan)?;
+        Err(failed)
+    }
+
+    /// An input that no step reads stays where the run was given it.
+    fn forget_inputs(&mut self) {
+        for outlet in &self.plan.model().inputs {
+            if let Some(value) = self.inner.turn_state.values.get_mut(outlet.node) {
+                *value = None;
+            }
+        }
+    }
+
+    /// Takes an output of a run over.
+    pub fn output(value: TValue) -> Result<Value> {
+        Value::from_run(value)
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn moved<T: Send>() {}
+    shared::<Program>();
+    shared::<Value>();
+    moved::<State>();
+};

@@ -1,0 +1,12 @@
+//! Model + concrete shapes → [`Program`].
+//!
+//! Today there is one kind of program, the *general* one: tract's optimised
+//! operators, stepped one by one. It stays as the fallback and as the oracle
+//! when native regions come.
+
+mod general;
+mod indices;
+mod value;
+
+pub use general::{Program, State};
+pub use value::Value;

@@ -1,0 +1,415 @@
+//! What is inside a session, for the one thread that is.
+
+use super::bind::CStrings;
+use super::recurrent::Pair;
+use super::{BoundInput, BoundOutput, SessionOptions};
+use crate::error::{self, Result};
+use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
+use crate::plan::{Program, State, Value};
+use crate::tensor::{DType, Data, Shape, View};
+use std::sync::Arc;
+
+/// Where an input's value comes from.
+pub(super) enum Role {
+    /// Written by the host, into our memory.
+    Written,
+    /// Read from the host's memory at every run.
+    Bound(BoundInput),
+    /// Fixed when the session was made.
+    Constant,
+    /// The output of the run before.
+    State,
+}
+
+pub(super) struct Input {
+    pub(super) role: Role,
+    /// The shape; absent while a dim is open.
+    pub(super) shape: Option<Shape>,
+    /// The host gave the shape, rather than the symbols' values.
+    given: bool,
+    /// Made when it is first needed.
+    pub(super) value: Option<Value>,
+}
+
+#[derive(Default)]
+struct Output {
+    value: Option<Value>,
+    bound: Option<BoundOutput>,
+    /// What a string view shows.
+    strings: CStrings,
+}
+
+struct Compiled {
+    program: Arc<Program>,
+    state: State,
+}
+
+/// A session's content.
+pub struct Inner {
+    pub(super) model: Arc<Model>,
+    /// Values of symbols that the options gave.
+    symbols: Vec<(String, usize)>,
+    pub(super) inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    pub(super) pairs: Vec<Pair>,
+    compiled: Option<Compiled>,
+}
+
+impl Inner {
+    pub(super) fn new(model: Arc<Model>, options: SessionOptions) -> Result<Inner> {
+        let input = |name: &str| find_port("input", model.inputs(), name);
+        let symbols = symbol_values(&model, &options.symbols)?;
+        let mut inputs: Vec<Input> = model
+            .inputs()
+            .iter()
+            .map(|_| Input { role: Role::Written, shape: None, given: false, value: None })
+            .collect();
+        for (name, shape) in &options.shapes {
+            let index = input(name)?;
+            model.inputs()[index].accepts(shape)?;
+            inputs[index].shape = Some(*shape);
+            inputs[index].given = true;
+        }
+        for (name, value) in options.constants {
+            let index = input(&name)?;
+            check(&model.inputs()[index], value.dtype(), value.shape())?;
+            if !matches!(inputs[index].role, Role::Written) {
+                return Err(error::invalid_argument(format!("input {name:?} is fixed twice")));
+            }
+            let shape = Some(*value.shape());
+            inputs[index] = Input { role: Role::Constant, shape, given: true, value: Some(value) };
+        }
+        let mut pairs = Vec::new();
+        for (from, to) in &options.states {
+            let index = input(from)?;
+            let pair = Pair { input: index, output: find_port("output", model.outputs(), to)? };
+            pair.check(&model)?;
+            if !matches!(inputs[index].role, Role::Written) {
+                return Err(error::invalid_argument(format!(
+                    "input {from:?} is a constant or in two pairs: expected one use of it"
+                )));
+            }
+            inputs[index].role = Role::State;
+            pairs.push(pair);
+        }
+        let outputs = model.outputs().iter().map(|_| Output::default()).collect();
+        let mut inner = Inner { model, symbols, inputs, outputs, pairs, compiled: None };
+        inner.derive_shapes();
+        if inner.inputs.iter().all(|i| i.shape.is_some()) {
+            inner.prepare()?;
+        }
+        Ok(inner)
+    }
+
+    /// After a panic inside a run: the program's state may be half way.
+    pub(super) fn recover(&mut self) {
+        self.compiled = None;
+    }
+
+    fn port(&self, index: usize) -> Result<&PortInfo> {
+        port("input", self.model.inputs(), index)
+    }
+
+    /// Sets the dims of an input.
+    pub fn set_shape(&mut self, index: usize, shape: &Shape) -> Result<()> {
+        let port = self.port(index)?;
+        port.accepts(shape)?;
+        let name = &port.name;
+        if self.inputs[index].shape == Some(*shape) {
+            return Ok(());
+        }
+        if matches!(self.inputs[index].role, Role::Constant) {
+            return Err(error::unsupported(format!("input {name:?} is a constant of the session")));
+        }
+        self.inputs[index].given = true;
+        self.reshape(index, Some(*shape));
+        self.derive_shapes();
+        Ok(())
+    }
+
+    fn reshape(&mut self, index: usize, shape: Option<Shape>) {
+        let input = &mut self.inputs[index];
+        if input.shape != shape {
+            input.shape = shape;
+            input.value = None;
+            if matches!(input.role, Role::Bound(_)) {
+                input.role = Role::Written;
+            }
+            self.compiled = None;
+        }
+    }
+
+    /// Sets the shapes that nobody gave from the symbols: their values in the
+    /// options first, then in the shapes that were given.
+    fn derive_shapes(&mut self) {
+        let mut symbols = self.symbols.clone();
+        for (input, port) in self.inputs.iter().zip(self.model.inputs()) {
+            if let (true, Some(shape), Some(dims)) = (input.given, &input.shape, &port.dims) {
+                let named = dims.iter().zip(shape.iter());
+                symbols.extend(named.filter_map(|(d, n)| Some((d.symbol.clone()?, *n))));
+            }
+        }
+        for index in 0..self.inputs.len() {
+            if !self.inputs[index].given {
+                let shape = guess(&self.model.inputs()[index], &symbols);
+                self.reshape(index, shape);
+            }
+        }
+    }
+
+    /// Compiles for the current shapes.
+    pub fn prepare(&mut self) -> Result<()> {
+        if self.compiled.is_some() {
+            return Ok(());
+        }
+        let mut specs = Vec::with_capacity(self.inputs.len());
+        for (input, port) in self.inputs.iter().zip(self.model.inputs()) {
+            specs.push(match (&input.role, &input.value) {
+                (Role::Constant, Some(value)) => InputSpec::Constant(value.tensor().clone()),
+                _ => InputSpec::Run(input.shape.ok_or_else(|| open_dim(port))?),
+            });
+        }
+        let program = Program::of(&self.model, &Specialisation { inputs: specs })?;
+        for pair in &self.pairs {
+            pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
+        }
+        let state = program.state()?;
+        for output in &mut self.outputs {
+            output.value = None;
+        }
+        self.compiled = Some(Compiled { program, state });
+        Ok(())
+    }
+
+    /// The value of an input, made when it is not there yet.
+    pub(super) fn value(&mut self, index: usize) -> Result<&mut Value> {
+        let port = port("input", self.model.inputs(), index)?;
+        let input = &mut self.inputs[index];
+        let shape = input.shape.ok_or_else(|| open_dim(port))?;
+        if input.value.is_none() {
+            input.value = Some(Value::zeros(port.dtype, shape)?);
+        }
+        input.value.as_mut().ok_or_else(|| error::internal("an input without a value"))
+    }
+
+    /// A writable view of an input.
+    pub fn input(&mut self, index: usize) -> Result<View<'_>> {
+        let port = self.port(index)?;
+        let (name, dtype) = (port.name.clone(), port.dtype);
+        let refused = |why: &str| Err(error::unsupported(format!("input {name:?} {why}")));
+        if dtype == DType::String {
+            return refused("is a string tensor: set it with inferno_session_set_input");
+        }
+        match self.inputs[index].role {
+            Role::Written => {}
+            Role::Constant => return refused("is a constant of the session: it has no view"),
+            Role::State => return refused("is a recurrent state: set it, or restore the state"),
+            Role::Bound(_) => return refused("is bound to the host's memory: write there"),
+        }
+        let value = self.value(index)?;
+        let shape = *value.shape();
+        let bytes = value
+            .bytes_mut()
+            .ok_or_else(|| error::internal(format!("input {name:?} is shared")))?;
+        Ok(View { dtype, shape, data: Data::BytesMut(bytes) })
+    }
+
+    /// A view of an output as the last run left it.
+    pub fn output(&mut self, index: usize) -> Result<View<'_>> {
+        let port = port("output", self.model.outputs(), index)?;
+        let output = &mut self.outputs[index];
+        let value = output.value.as_ref().ok_or_else(|| {
+            error::not_ready(format!("output {:?}: expected a run before it is read", port.name))
+        })?;
+        let (dtype, shape) = (value.dtype(), *value.shape());
+        if dtype != DType::String {
+            return Ok(View { dtype, shape, data: Data::Bytes(value.bytes()) });
+        }
+        output.strings = CStrings::new(&value.strings()?);
+        Ok(View { dtype, shape, data: Data::Strings(output.strings.pointers()) })
+    }
+
+    /// Replaces the value, and with it the shape, of an input.
+    pub fn set_input(&mut self, index: usize, value: Value) -> Result<()> {
+        let port = self.port(index)?;
+        check(port, value.dtype(), value.shape())?;
+        if matches!(self.inputs[index].role, Role::Constant) {
+            let name = &port.name;
+            return Err(error::unsupported(format!("input {name:?} is a constant of the session")));
+        }
+        self.set_shape(index, &value.shape().clone())?;
+        let input = &mut self.inputs[index];
+        if matches!(input.role, Role::Bound(_)) {
+            input.role = Role::Written;
+        }
+        // A view of this input stays valid while the shape is the same.
+        match input.value.as_mut().and_then(Value::bytes_mut) {
+            Some(to) => to.copy_from_slice(value.bytes()),
+            None => input.value = Some(value),
+        }
+        Ok(())
+    }
+
+    /// Binds an input to the host's memory, or to ours again.
+    pub fn bind_input(&mut self, index: usize, bound: Option<BoundInput>) -> Result<()> {
+        let port = self.port(index)?;
+        let name = port.name.clone();
+        let refused = |why: &str| Err(error::unsupported(format!("input {name:?} {why}")));
+        match self.inputs[index].role {
+            Role::Constant => return refused("is a constant of the session: it cannot be bound"),
+            Role::State => return refused("is a recurrent state: it cannot be bound"),
+            Role::Written | Role::Bound(_) => {}
+        }
+        if let Some(bound) = &bound {
+            check(port, bound.dtype(), bound.shape())?;
+            self.set_shape(index, &bound.shape().clone())?;
+        }
+        self.inputs[index].role = bound.map_or(Role::Written, Role::Bound);
+        Ok(())
+    }
+
+    /// Binds an output to the host's memory, or undoes it.
+    pub fn bind_output(&mut self, index: usize, bound: Option<BoundOutput>) -> Result<()> {
+        let port = port("output", self.model.outputs(), index)?;
+        if let Some(bound) = &bound {
+            check(port, bound.dtype(), bound.shape())?;
+            let known = self.compiled.as_ref().and_then(|c| c.program.output_shape(index));
+            if let Some(shape) = known.filter(|s| s != bound.shape()) {
+                return Err(error::shape_mismatch(format!(
+                    "output {:?}: dims {}, expected {shape}",
+                    port.name,
+                    bound.shape()
+                )));
+            }
+        }
+        self.outputs[index].bound = bound;
+        Ok(())
+    }
+
+    /// Runs once. Nothing changes when it fails.
+    pub fn run(&mut self) -> Result<()> {
+        self.prepare()?;
+        for index in 0..self.inputs.len() {
+            self.value(index)?;
+            let input = &mut self.inputs[index];
+            if let (Role::Bound(bound), Some(value)) = (&input.role, &mut input.value) {
+                bound.read_into(value)?;
+            }
+            if let (Role::Written | Role::Bound(_), Some(value)) = (&input.role, &mut input.value) {
+                value.settle_bools();
+            }
+        }
+        let results = self.compute()?;
+        self.commit(results)
+    }
+
+    fn compute(&mut self) -> Result<Vec<Value>> {
+        let Some(Compiled { program, state }) = &mut self.compiled else {
+            return Err(error::internal("a run without a program"));
+        };
+        for index in program.inputs() {
+            let value = self.inputs[*index].value.as_ref();
+            state.arg(value.ok_or_else(|| error::internal("an input without a value"))?);
+        }
+        state.run()?.into_iter().map(State::output).collect()
+    }
+
+    /// Hands the results on: checked first, then bound buffers, outputs, state.
+    fn commit(&mut self, results: Vec<Value>) -> Result<()> {
+        if results.len() != self.outputs.len() {
+            return Err(error::internal(format!("{} outputs came of a run", results.len())));
+        }
+        for (index, value) in results.iter().enumerate() {
+            if let Some(bound) = &self.outputs[index].bound {
+                let name = &self.model.outputs()[index].name;
+                bound.accepts(value).map_err(|e| e.at(format_args!("output {name:?}")))?;
+            }
+        }
+        for pair in &self.pairs {
+            pair.accepts(&self.model, self.inputs[pair.input].shape, &results[pair.output])?;
+        }
+        for pair in &self.pairs {
+            // Its own memory: the host may hold a view of the output.
+            let value = &results[pair.output];
+            let state = Value::from_bytes(value.dtype(), *value.shape(), value.bytes())?;
+            self.inputs[pair.input].value = Some(state);
+        }
+        for (output, value) in self.outputs.iter_mut().zip(results) {
+            if let Some(bound) = &mut output.bound {
+                bound.write(&value);
+            }
+            output.value = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Recurrent state to zeros, outputs forgotten.
+    pub fn reset(&mut self) -> Result<()> {
+        for pair in &self.pairs {
+            self.inputs[pair.input].value = None;
+        }
+        for output in &mut self.outputs {
+            output.value = None;
+        }
+        Ok(())
+    }
+}
+
+/// The shape of an input: fixed by the model, or by the symbols' values.
+fn guess(port: &PortInfo, symbols: &[(String, usize)]) -> Option<Shape> {
+    let dims = port.dims.as_ref()?.iter().map(|dim| {
+        let named = |s: &String| symbols.iter().find(|(name, _)| name == s).map(|(_, v)| *v);
+        dim.fixed.or_else(|| dim.symbol.as_ref().and_then(named))
+    });
+    Shape::new(&dims.collect::<Option<Vec<usize>>>()?).ok()
+}
+
+fn symbol_values(model: &Model, given: &[(String, i64)]) -> Result<Vec<(String, usize)>> {
+    let mut known: Vec<&str> = model
+        .inputs()
+        .iter()
+        .flat_map(|p| p.dims.iter().flatten())
+        .filter_map(|d| d.symbol.as_deref())
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let one = |(name, value): &(String, i64)| {
+        if !known.contains(&name.as_str()) {
+            return Err(error::not_found(format!(
+                "no symbol is called {name:?}: expected one of {known:?}"
+            )));
+        }
+        let value = usize::try_from(*value).map_err(|_| {
+            error::invalid_argument(format!("symbol {name:?} is {value}: expected 0 or more"))
+        })?;
+        Ok((name.clone(), value))
+    };
+    given.iter().map(one).collect()
+}
+
+/// Whether a tensor of `dtype` and `shape` may stand at `port`.
+pub(super) fn check(port: &PortInfo, dtype: DType, shape: &Shape) -> Result<()> {
+    if port.dtype != dtype {
+        return Err(error::dtype_mismatch(format!(
+            "{:?}: a tensor of {dtype}, expected {}",
+            port.name, port.dtype
+        )));
+    }
+    port.accepts(shape)
+}
+
+fn open_dim(port: &PortInfo) -> error::Error {
+    let open = port.dims.as_ref().and_then(|dims| {
+        let at = dims.iter().position(|d| d.fixed.is_none())?;
+        Some((at, dims[at].symbol.as_deref().unwrap_or("?")))
+    });
+    let which = match open {
+        Some((at, symbol)) => format!("dim {at} ({symbol}) of {port} is open"),
+        None => "its rank is open".to_owned(),
+    };
+    error::not_ready(format!(
+        "input {:?}: {which}: expected a shape, by the session's options, \
+         inferno_session_set_shape or inferno_session_set_input",
+        port.name
+    ))
+}
