@@ -1,0 +1,69 @@
+//! The handle table of the library, compiled over loom's atomics and cells:
+//! every interleaving of the threads below is run.
+#![allow(dead_code, missing_docs)]
+
+#[path = "../../../src/error.rs"]
+pub mod error;
+#[path = "../../../src/ffi/handle.rs"]
+pub mod handle;
+#[path = "../../../src/sync.rs"]
+mod sync;
+
+#[cfg(all(test, loom))]
+mod tests {
+    use crate::handle::{Kind, Table};
+    use loom::thread;
+    use std::sync::Arc;
+
+    fn handle(bits: usize) -> *const std::ffi::c_void {
+        std::ptr::without_provenance(bits)
+    }
+
+    #[test]
+    fn resolve_against_remove() {
+        loom::model(|| {
+            let table = Arc::new(Table::new(Kind::Session));
+            let value = Arc::new(7u32);
+            let h = table.insert(value.clone()).unwrap().addr();
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || table.resolve(handle(h)).map(|v| *v).unwrap_or(7))
+            };
+            table.remove(handle(h)).unwrap();
+            assert_eq!(reader.join().unwrap(), 7);
+            assert!(table.resolve(handle(h)).is_err());
+            assert_eq!(Arc::strong_count(&value), 1, "the table let go of it");
+        });
+    }
+
+    #[test]
+    fn two_removes_one_wins() {
+        loom::model(|| {
+            let table = Arc::new(Table::new(Kind::Session));
+            let h = table.insert(Arc::new(1u32)).unwrap().addr();
+            let other = {
+                let table = table.clone();
+                thread::spawn(move || table.remove(handle(h)).is_ok())
+            };
+            let mine = table.remove(handle(h)).is_ok();
+            assert!(mine ^ other.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_slot_used_again_never_answers_the_old_handle() {
+        loom::model(|| {
+            let table = Arc::new(Table::new(Kind::Session));
+            let old = table.insert(Arc::new(1u32)).unwrap().addr();
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || table.resolve(handle(old)).map(|v| *v).unwrap_or(1))
+            };
+            table.remove(handle(old)).unwrap();
+            let new = table.insert(Arc::new(2u32)).unwrap().addr();
+            assert_ne!(old, new);
+            assert_eq!(reader.join().unwrap(), 1);
+            assert_eq!(*table.resolve(handle(new)).unwrap(), 2);
+        });
+    }
+}
