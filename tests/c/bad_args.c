@@ -1,0 +1,871 @@
+/*
+ * Every function of the header with every bad argument: the exact status, a text that names what
+ * was expected, and outputs that were not written.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#include "check.h"
+#include "fixtures.h"
+
+/* Every output of every call lies in here; filled with a pattern, and compared after the call. */
+static struct outputs {
+    inferno_model *model;
+    inferno_session *session;
+    size_t count;
+    const char *key, *value;
+    inferno_tensor tensor;
+    inferno_tensor_info info;
+    struct {
+        inferno_model_info info;
+        unsigned char tail[64];
+    } about;
+    unsigned char buffer[64];
+} out, before;
+
+static inferno_model *model;          /* the accumulator: inputs x, state; outputs y, state_out */
+static inferno_session *session;      /* over it, with its state pair, run once */
+static inferno_session *fresh;        /* over it, without a pair, never run */
+static inferno_session *open_dims;    /* over the MLP, batch not set */
+static inferno_session *strings;      /* an identity of strings, run once */
+static inferno_session *parameter;    /* a Reshape whose shape is a constant */
+static inferno_model *mlp, *reshape;
+
+static const char BAD_UTF8[] = "\xff\xfe";
+
+static void poison(void) {
+    memset(&out, 0xa5, sizeof out);
+    out.about.info.struct_size = sizeof out.about.info;
+}
+
+static void refused(inferno_status got, inferno_status expected, const char *part, int line,
+                    const char *what) {
+    check_status(got, expected, part, __FILE__, line, what);
+    if (!check_note(memcmp(&out, &before, sizeof out) == 0, __FILE__, line, what,
+                    "an output was written")) {
+        poison();
+    }
+}
+
+/* One row: the call, its status, and what its text must contain. */
+#define REFUSED(call, expected, part)                                            \
+    do {                                                                         \
+        memcpy(&before, &out, sizeof out);                                       \
+        refused((call), INFERNO_STATUS_##expected, (part), __LINE__, #call);     \
+    } while (0)
+
+/* ---- Handles ------------------------------------------------------------------------------- */
+
+#define MODEL_CALLS(X)                                                            \
+    X(inferno_model_input_count(m, &out.count))                                   \
+    X(inferno_model_output_count(m, &out.count))                                  \
+    X(inferno_model_input(m, 0, &out.info))                                       \
+    X(inferno_model_output(m, 0, &out.info))                                      \
+    X(inferno_model_input_index(m, "x", &out.count))                              \
+    X(inferno_model_output_index(m, "y", &out.count))                             \
+    X(inferno_model_get_info(m, &out.about.info))                                 \
+    X(inferno_model_metadata_count(m, &out.count))                                \
+    X(inferno_model_metadata(m, 0, &out.key, &out.value))                         \
+    X(inferno_model_metadata_find(m, "author", &out.value))                       \
+    X(inferno_session_new(m, NULL, &out.session))
+
+#define SESSION_CALLS(X)                                                          \
+    X(inferno_session_set_shape(s, 0, 2, dims))                                   \
+    X(inferno_session_prepare(s))                                                 \
+    X(inferno_session_input(s, 0, &out.tensor))                                   \
+    X(inferno_session_output(s, 0, &out.tensor))                                  \
+    X(inferno_session_set_input(s, 0, &good))                                     \
+    X(inferno_session_copy_output(s, 0, out.buffer, sizeof out.buffer, &out.count)) \
+    X(inferno_session_bind_input(s, 0, &good))                                    \
+    X(inferno_session_bind_input(s, 0, NULL))                                     \
+    X(inferno_session_bind_output(s, 0, &good))                                   \
+    X(inferno_session_bind_output(s, 0, NULL))                                    \
+    X(inferno_session_run(s, NULL))                                               \
+    X(inferno_session_reset(s))                                                   \
+    X(inferno_session_state_size(s, &out.count))                                  \
+    X(inferno_session_copy_state(s, out.buffer, sizeof out.buffer))               \
+    X(inferno_session_set_state(s, "some bytes", 10))
+
+static float numbers[6] = {1, 2, 3, 4, 5, 6};
+
+static void bad_model_handle(inferno_model *m) {
+#define X(call) REFUSED(call, INVALID_HANDLE, "model");
+    MODEL_CALLS(X)
+#undef X
+    if (m != NULL) {
+        REFUSED(inferno_model_free(m), INVALID_HANDLE, "model");
+    }
+}
+
+static void bad_session_handle(inferno_session *s) {
+    const int64_t dims[2] = {1, 3};
+    inferno_tensor good = f32_tensor("1,3", numbers);
+#define X(call) REFUSED(call, INVALID_HANDLE, "session");
+    SESSION_CALLS(X)
+#undef X
+    if (s != NULL) {
+        REFUSED(inferno_session_free(s), INVALID_HANDLE, "session");
+    }
+}
+
+/* Bits that were never a handle; a model's or a session's are added by the caller. */
+static void foreign_handles(void (*test)(void *)) {
+    long on_stack = 0;
+    static long in_data;
+    void *in_heap = malloc(64);
+    const uintptr_t bits[] = {
+        1, 2, 3, 7, 15, 16, 0xff, 0x1000, 0xdeadbeef, (uintptr_t)0x123456789abcdef0,
+        UINTPTR_MAX, UINTPTR_MAX - 1, UINTPTR_MAX / 2, UINTPTR_MAX / 2 + 1, (uintptr_t)INT32_MAX,
+    };
+    test(NULL);
+    test(&on_stack);
+    test((char *)&on_stack + 1);
+    test(&in_data);
+    test(in_heap);
+    test((void *)(uintptr_t)inferno_version_string());
+    for (size_t i = 0; i < COUNT_OF(bits); i++) {
+        test((void *)bits[i]);
+    }
+    free(in_heap);
+}
+
+static void test_model_handle(void *bits) { bad_model_handle((inferno_model *)bits); }
+static void test_session_handle(void *bits) { bad_session_handle((inferno_session *)bits); }
+
+static int is_live(const void *bits) {
+    const void *live[] = {model, mlp, reshape, session, fresh, open_dims, strings, parameter};
+    for (size_t i = 0; i < COUNT_OF(live); i++) {
+        if (bits == live[i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void handles(void) {
+    foreign_handles(test_model_handle);
+    foreign_handles(test_session_handle);
+    bad_model_handle((inferno_model *)session);
+    bad_session_handle((inferno_session *)model);
+    /* One bit away from a live handle. */
+    for (unsigned bit = 0; bit < 8 * sizeof(uintptr_t); bit++) {
+        void *near_model = (void *)((uintptr_t)model ^ (uintptr_t)1 << bit);
+        void *near_session = (void *)((uintptr_t)session ^ (uintptr_t)1 << bit);
+        if (!is_live(near_model)) {
+            bad_model_handle((inferno_model *)near_model);
+        }
+        if (!is_live(near_session)) {
+            bad_session_handle((inferno_session *)near_session);
+        }
+    }
+}
+
+static void stale_handles(void) {
+    inferno_model *m = load(model_accumulator());
+    inferno_session *s = open_session(m, NULL);
+    CHECK_OK(inferno_session_free(s));
+    bad_session_handle(s);
+    CHECK_OK(inferno_model_free(m));
+    bad_model_handle(m);
+    /* The next ones may take the same place: the old handles must not find them. */
+    inferno_model *next_model = load(model_accumulator());
+    inferno_session *next_session = open_session(next_model, NULL);
+    CHECK(next_model != m);
+    CHECK(next_session != s);
+    bad_session_handle(s);
+    bad_model_handle(m);
+    CHECK_OK(inferno_session_run(next_session, NULL));
+    CHECK_OK(inferno_session_free(next_session));
+    CHECK_OK(inferno_model_free(next_model));
+    bad_session_handle(s);
+    bad_session_handle(next_session);
+    bad_model_handle(m);
+    bad_model_handle(next_model);
+    CHECK_OK(inferno_session_free(NULL));
+    CHECK_OK(inferno_model_free(NULL));
+}
+
+/* ---- Structs that say their size ----------------------------------------------------------- */
+
+#define TAIL 64
+
+/* A struct with room for what a later release might add. */
+#define GROWN(type)                     \
+    struct {                            \
+        type now;                       \
+        unsigned char tail[TAIL];       \
+    }
+
+/* init of `type`: every size that no release had, and one from a later release. */
+#define BAD_INIT(type, init)                                                                \
+    do {                                                                                    \
+        GROWN(type) grown, old;                                                             \
+        const size_t bad_sizes[] = {0, 1, sizeof(size_t), sizeof(type) - 1, SIZE_MAX,       \
+                                    (size_t)PTRDIFF_MAX, (size_t)1 << 20};                  \
+        REFUSED(init(NULL, sizeof(type)), INVALID_ARGUMENT, "NULL");                        \
+        REFUSED(init(NULL, 0), INVALID_ARGUMENT, "");                                       \
+        memset(&grown, 0x5a, sizeof grown);                                                 \
+        memcpy(&old, &grown, sizeof grown);                                                 \
+        for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {                                  \
+            REFUSED(init(&grown.now, bad_sizes[i]), INVALID_ARGUMENT, "struct_size");       \
+            CHECK(memcmp(&grown, &old, sizeof grown) == 0);                                 \
+        }                                                                                   \
+        CHECK_OK(init(&grown.now, sizeof(type)));                                           \
+        CHECK(grown.now.struct_size == sizeof(type));                                       \
+        CHECK(memcmp(grown.tail, old.tail, TAIL) == 0);                                     \
+        CHECK_OK(init(&grown.now, sizeof(type) + 16));                                      \
+        CHECK(grown.now.struct_size == sizeof(type) + 16);                                  \
+        for (size_t i = 0; i < TAIL; i++) {                                                 \
+            CHECK(grown.tail[i] == (i < 16 ? 0 : 0x5a));                                    \
+        }                                                                                   \
+    } while (0)
+
+/*
+ * A call that reads the struct `grown.now`: wrong sizes, and a later release's tail, zero and not.
+ * `undo` runs after a call that went well.
+ */
+#define BAD_STRUCT(type, grown, call, undo)                                                 \
+    do {                                                                                    \
+        const size_t bad_sizes[] = {0, 1, sizeof(size_t), sizeof(type) - 1, SIZE_MAX,       \
+                                    (size_t)1 << 20};                                       \
+        memset((grown).tail, 0, TAIL);                                                      \
+        for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {                                  \
+            (grown).now.struct_size = bad_sizes[i];                                         \
+            REFUSED(call, INVALID_ARGUMENT, #type);                                         \
+        }                                                                                   \
+        for (size_t i = 0; i < 16; i++) {                                                   \
+            (grown).now.struct_size = sizeof(type) + 16;                                    \
+            (grown).tail[i] = 1;                                                            \
+            REFUSED(call, INVALID_ARGUMENT, #type);                                         \
+            (grown).tail[i] = 0;                                                            \
+        }                                                                                   \
+        (grown).tail[16] = 1; /* outside */                                                 \
+        if (CHECK_OK(call)) {                                                               \
+            undo;                                                                           \
+        }                                                                                   \
+        poison();                                                                           \
+        (grown).tail[16] = 0;                                                               \
+        (grown).now.struct_size = sizeof(type);                                             \
+        memset((grown).tail, 1, TAIL); /* outside */                                        \
+        if (CHECK_OK(call)) {                                                               \
+            undo;                                                                           \
+        }                                                                                   \
+        poison();                                                                           \
+        memset((grown).tail, 0, TAIL);                                                      \
+    } while (0)
+
+static int32_t no_open(void *user_data, const char *path, void **file, uint64_t *size_bytes) {
+    (void)user_data, (void)path, (void)file, (void)size_bytes;
+    return -1;
+}
+
+static pb reader_model;
+
+static int32_t model_open(void *user_data, const char *path, void **file, uint64_t *size_bytes) {
+    (void)user_data, (void)path;
+    *file = &reader_model;
+    *size_bytes = reader_model.size;
+    return 0;
+}
+
+static int32_t model_read(void *user_data, void *file, uint64_t offset, void *buffer,
+                          size_t size_bytes) {
+    (void)user_data, (void)file;
+    memcpy(buffer, reader_model.data + offset, size_bytes);
+    return 0;
+}
+
+static void model_close(void *user_data, void *file) { (void)user_data, (void)file; }
+
+static void ignore_log(void *user_data, int32_t level, const char *module, const char *message) {
+    (void)user_data, (void)level, (void)module, (void)message;
+}
+
+static void inits(void) {
+    BAD_INIT(inferno_runtime_options, inferno_runtime_options_init);
+    BAD_INIT(inferno_model_options, inferno_model_options_init);
+    BAD_INIT(inferno_session_options, inferno_session_options_init);
+    BAD_INIT(inferno_run_options, inferno_run_options_init);
+}
+
+static void sized_structs(void) {
+    pb bytes = model_accumulator();
+
+    GROWN(inferno_runtime_options) runtime = {0};
+    inferno_runtime_options_init(&runtime.now, sizeof runtime.now);
+    BAD_STRUCT(inferno_runtime_options, runtime, inferno_init(&runtime.now),
+               CHECK_OK(inferno_shutdown()));
+
+    GROWN(inferno_model_options) load_options = {0};
+    inferno_model_options_init(&load_options.now, sizeof load_options.now);
+    BAD_STRUCT(inferno_model_options, load_options,
+               inferno_model_load_memory(bytes.data, bytes.size, &load_options.now, &out.model),
+               CHECK_OK(inferno_model_free(out.model)));
+    load_options.now.struct_size = 3;
+    REFUSED(inferno_model_load("model.onnx", &load_options.now, &out.model), INVALID_ARGUMENT,
+            "inferno_model_options");
+
+    GROWN(inferno_reader) reader = {
+        .now = {sizeof(inferno_reader), NULL, model_open, model_read, model_close}};
+    reader_model = bytes;
+    REFUSED(inferno_model_load_reader(&reader.now, "m", &load_options.now, &out.model),
+            INVALID_ARGUMENT, "inferno_model_options");
+    BAD_STRUCT(inferno_reader, reader,
+               inferno_model_load_reader(&reader.now, "m", NULL, &out.model),
+               CHECK_OK(inferno_model_free(out.model)));
+    inferno_model_options_init(&load_options.now, sizeof load_options.now);
+    load_options.now.reader = &reader.now;
+    reader.now.struct_size = sizeof reader.now;
+    BAD_STRUCT(inferno_reader, reader,
+               inferno_model_load_memory(bytes.data, bytes.size, &load_options.now, &out.model),
+               CHECK_OK(inferno_model_free(out.model)));
+    pb_free(&bytes);
+
+    GROWN(inferno_session_options) options = {0};
+    inferno_session_options_init(&options.now, sizeof options.now);
+    BAD_STRUCT(inferno_session_options, options,
+               inferno_session_new(model, &options.now, &out.session),
+               CHECK_OK(inferno_session_free(out.session)));
+
+    GROWN(inferno_run_options) run = {0};
+    inferno_run_options_init(&run.now, sizeof run.now);
+    BAD_STRUCT(inferno_run_options, run, inferno_session_run(session, &run.now), (void)0);
+
+    /* Filled, not read: the size counts, the tail is the library's to clear. */
+    const size_t bad_sizes[] = {0, 1, sizeof(size_t), sizeof out.about.info - 1, SIZE_MAX};
+    for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {
+        out.about.info.struct_size = bad_sizes[i];
+        REFUSED(inferno_model_get_info(model, &out.about.info), INVALID_ARGUMENT, "struct_size");
+    }
+    out.about.info.struct_size = sizeof out.about.info + 16;
+    CHECK_OK(inferno_model_get_info(model, &out.about.info));
+    CHECK(out.about.info.struct_size == sizeof out.about.info + 16);
+    CHECK(out.about.info.opset_version == 17);
+    for (size_t i = 0; i < sizeof out.about.tail; i++) {
+        CHECK(out.about.tail[i] == (i < 16 ? 0 : 0xa5));
+    }
+    poison();
+}
+
+/* ---- Runtime, log, plain values ------------------------------------------------------------ */
+
+static void runtime_and_log(void) {
+    const int32_t levels[] = {-1, 6, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < COUNT_OF(levels); i++) {
+        REFUSED(inferno_log_set_callback(ignore_log, NULL, levels[i]), INVALID_ARGUMENT, "level");
+        REFUSED(inferno_log_set_callback(NULL, NULL, levels[i]), INVALID_ARGUMENT, "level");
+    }
+    /* inferno_init looks at its options when it starts the runtime. */
+    CHECK_OK(inferno_shutdown());
+    inferno_runtime_options options;
+    CHECK_OK(inferno_runtime_options_init(&options, sizeof options));
+    options.log_callback = ignore_log;
+    for (size_t i = 0; i < COUNT_OF(levels); i++) {
+        options.log_level = levels[i];
+        REFUSED(inferno_init(&options), INVALID_ARGUMENT, "level");
+    }
+    CHECK_OK(inferno_shutdown());
+}
+
+static void plain_values(void) {
+    const int32_t no_dtypes[] = {-1, 0, 14, 15, 16, 17, 23, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < COUNT_OF(no_dtypes); i++) {
+        CHECK(inferno_dtype_size(no_dtypes[i]) == 0);
+        CHECK(strcmp(inferno_dtype_name(no_dtypes[i]), "undefined") == 0);
+    }
+    const int32_t no_statuses[] = {-1, 16, 99, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < COUNT_OF(no_statuses); i++) {
+        CHECK(strcmp(inferno_status_name(no_statuses[i]), "UNKNOWN") == 0);
+    }
+    CHECK(inferno_last_error() != NULL);
+    CHECK(inferno_version() == INFERNO_VERSION);
+}
+
+/* ---- Models --------------------------------------------------------------------------------- */
+
+static void loads(void) {
+    pb bytes = model_accumulator();
+    inferno_model_options options;
+    inferno_model_options_init(&options, sizeof options);
+
+    REFUSED(inferno_model_load(NULL, NULL, &out.model), INVALID_ARGUMENT, "path");
+    REFUSED(inferno_model_load(BAD_UTF8, NULL, &out.model), INVALID_ARGUMENT, "path");
+    REFUSED(inferno_model_load("no such file.onnx", NULL, &out.model), NOT_FOUND, "no such file");
+    REFUSED(inferno_model_load("no such file.onnx", NULL, NULL), INVALID_ARGUMENT, "model");
+
+    REFUSED(inferno_model_load_memory(NULL, 10, NULL, &out.model), INVALID_ARGUMENT, "data");
+    REFUSED(inferno_model_load_memory(NULL, 0, NULL, &out.model), INVALID_ARGUMENT, "data");
+    REFUSED(inferno_model_load_memory(bytes.data, SIZE_MAX, NULL, &out.model), INVALID_ARGUMENT,
+            "size_bytes");
+    REFUSED(inferno_model_load_memory(bytes.data, (size_t)PTRDIFF_MAX + 1, NULL, &out.model),
+            INVALID_ARGUMENT, "size_bytes");
+    REFUSED(inferno_model_load_memory(bytes.data, 0, NULL, &out.model), INVALID_MODEL, "model");
+    REFUSED(inferno_model_load_memory(bytes.data, bytes.size, NULL, NULL), INVALID_ARGUMENT,
+            "model");
+    options.name = BAD_UTF8;
+    REFUSED(inferno_model_load_memory(bytes.data, bytes.size, &options, &out.model),
+            INVALID_ARGUMENT, "name");
+    options.name = NULL;
+
+    reader_model = bytes;
+    const inferno_reader reader = {sizeof reader, NULL, model_open, model_read, model_close};
+    REFUSED(inferno_model_load_reader(NULL, "m", NULL, &out.model), INVALID_ARGUMENT, "reader");
+    REFUSED(inferno_model_load_reader(&reader, NULL, NULL, &out.model), INVALID_ARGUMENT, "path");
+    REFUSED(inferno_model_load_reader(&reader, BAD_UTF8, NULL, &out.model), INVALID_ARGUMENT,
+            "path");
+    REFUSED(inferno_model_load_reader(&reader, "m", NULL, NULL), INVALID_ARGUMENT, "model");
+    for (int missing = 0; missing < 3; missing++) {
+        static const char *const names[] = {"open", "read", "close"};
+        inferno_reader bad = reader;
+        if (missing == 0) {
+            bad.open = NULL;
+        } else if (missing == 1) {
+            bad.read = NULL;
+        } else {
+            bad.close = NULL;
+        }
+        REFUSED(inferno_model_load_reader(&bad, "m", NULL, &out.model), INVALID_ARGUMENT,
+                names[missing]);
+        options.reader = &bad;
+        REFUSED(inferno_model_load_memory(bytes.data, bytes.size, &options, &out.model),
+                INVALID_ARGUMENT, names[missing]);
+    }
+    inferno_reader none = reader;
+    none.open = no_open;
+    REFUSED(inferno_model_load_reader(&none, "m.onnx", NULL, &out.model), NOT_FOUND, "m.onnx");
+    pb_free(&bytes);
+
+    REFUSED(inferno_model_load_default(NULL), INVALID_ARGUMENT, "model");
+}
+
+static void queries(void) {
+    const size_t past[] = {2, 3, 7, SIZE_MAX, SIZE_MAX / 2, (size_t)1 << 32};
+    REFUSED(inferno_model_input_count(model, NULL), INVALID_ARGUMENT, "count");
+    REFUSED(inferno_model_output_count(model, NULL), INVALID_ARGUMENT, "count");
+    REFUSED(inferno_model_input(model, 0, NULL), INVALID_ARGUMENT, "info");
+    REFUSED(inferno_model_output(model, 0, NULL), INVALID_ARGUMENT, "info");
+    for (size_t i = 0; i < COUNT_OF(past); i++) {
+        REFUSED(inferno_model_input(model, past[i], &out.info), NOT_FOUND, "input");
+        REFUSED(inferno_model_output(model, past[i], &out.info), NOT_FOUND, "output");
+    }
+    REFUSED(inferno_model_input_index(model, NULL, &out.count), INVALID_ARGUMENT, "name");
+    REFUSED(inferno_model_input_index(model, "x", NULL), INVALID_ARGUMENT, "index");
+    REFUSED(inferno_model_input_index(model, BAD_UTF8, &out.count), INVALID_ARGUMENT, "name");
+    REFUSED(inferno_model_input_index(model, "nope", &out.count), NOT_FOUND, "nope");
+    REFUSED(inferno_model_input_index(model, "nope", &out.count), NOT_FOUND, "state");
+    REFUSED(inferno_model_input_index(model, "", &out.count), NOT_FOUND, "state");
+    REFUSED(inferno_model_input_index(model, "X", &out.count), NOT_FOUND, "state");
+    REFUSED(inferno_model_input_index(model, "two", &out.count), NOT_FOUND, "state");
+    REFUSED(inferno_model_output_index(model, NULL, &out.count), INVALID_ARGUMENT, "name");
+    REFUSED(inferno_model_output_index(model, "y", NULL), INVALID_ARGUMENT, "index");
+    REFUSED(inferno_model_output_index(model, BAD_UTF8, &out.count), INVALID_ARGUMENT, "name");
+    REFUSED(inferno_model_output_index(model, "x", &out.count), NOT_FOUND, "state_out");
+    REFUSED(inferno_model_get_info(model, NULL), INVALID_ARGUMENT, "info");
+    REFUSED(inferno_model_metadata_count(mlp, NULL), INVALID_ARGUMENT, "count");
+    REFUSED(inferno_model_metadata(mlp, 0, NULL, &out.value), INVALID_ARGUMENT, "key");
+    REFUSED(inferno_model_metadata(mlp, 0, &out.key, NULL), INVALID_ARGUMENT, "value");
+    REFUSED(inferno_model_metadata(mlp, 3, &out.key, &out.value), NOT_FOUND, "3");
+    REFUSED(inferno_model_metadata(mlp, SIZE_MAX, &out.key, &out.value), NOT_FOUND, "3");
+    REFUSED(inferno_model_metadata(model, 0, &out.key, &out.value), NOT_FOUND, "0");
+    REFUSED(inferno_model_metadata_find(mlp, NULL, &out.value), INVALID_ARGUMENT, "key");
+    REFUSED(inferno_model_metadata_find(mlp, "author", NULL), INVALID_ARGUMENT, "value");
+    REFUSED(inferno_model_metadata_find(mlp, BAD_UTF8, &out.value), INVALID_ARGUMENT, "key");
+    REFUSED(inferno_model_metadata_find(mlp, "Author", &out.value), NOT_FOUND, "Author");
+}
+
+/* ---- Tensors -------------------------------------------------------------------------------- */
+
+typedef struct bad_tensor {
+    const char *what;
+    inferno_tensor tensor;
+    inferno_status status;
+    const char *part;
+} bad_tensor;
+
+#define MAX 9223372036854775807
+#define T(dtype, rank, ...) \
+    {dtype, rank, {__VA_ARGS__}, numbers, 12}
+
+/* For a place where f32 [1, 3] is right. */
+static const bad_tensor BAD_TENSORS[] = {
+    {"no dtype", T(0, 2, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dtype"},
+    {"dtype 14", T(14, 2, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dtype"},
+    {"bfloat16", T(16, 2, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dtype"},
+    {"dtype -1", T(-1, 2, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dtype"},
+    {"dtype max", T(INT32_MAX, 2, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dtype"},
+    {"rank -1", T(F32, -1, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "rank"},
+    {"rank 9", T(F32, 9, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "rank"},
+    {"rank max", T(F32, INT32_MAX, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "rank"},
+    {"rank min", T(F32, INT32_MIN, 1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "rank"},
+    {"dim -1", T(F32, 2, -1, 3), INFERNO_STATUS_INVALID_ARGUMENT, "dims"},
+    {"dims -1 -3", T(F32, 2, -1, -3), INFERNO_STATUS_INVALID_ARGUMENT, "dims"},
+    {"dim min", T(F32, 2, 1, -MAX - 1), INFERNO_STATUS_INVALID_ARGUMENT, "dims"},
+    {"i32", T(INFERNO_DTYPE_I32, 2, 1, 3), INFERNO_STATUS_DTYPE_MISMATCH, "f32"},
+    {"u32", T(INFERNO_DTYPE_U32, 2, 1, 3), INFERNO_STATUS_DTYPE_MISMATCH, "u32"},
+    {"f64", {INFERNO_DTYPE_F64, 2, {1, 3}, numbers, 24}, INFERNO_STATUS_DTYPE_MISMATCH, "f32"},
+    {"bool", {INFERNO_DTYPE_BOOL, 2, {1, 3}, numbers, 3}, INFERNO_STATUS_DTYPE_MISMATCH, "f32"},
+    {"rank 1", T(F32, 1, 3), INFERNO_STATUS_SHAPE_MISMATCH, "3"},
+    {"rank 3", T(F32, 3, 1, 1, 3), INFERNO_STATUS_SHAPE_MISMATCH, "3"},
+    {"transposed", T(F32, 2, 3, 1), INFERNO_STATUS_SHAPE_MISMATCH, "3"},
+    {"scalar", {F32, 0, {0}, numbers, 4}, INFERNO_STATUS_SHAPE_MISMATCH, "3"},
+    {"empty", {F32, 2, {0, 3}, NULL, 0}, INFERNO_STATUS_SHAPE_MISMATCH, "3"},
+    {"a byte short", {F32, 2, {1, 3}, numbers, 11}, INFERNO_STATUS_SIZE_MISMATCH, "12"},
+    {"a byte long", {F32, 2, {1, 3}, numbers, 13}, INFERNO_STATUS_SIZE_MISMATCH, "12"},
+    {"an element short", {F32, 2, {1, 3}, numbers, 8}, INFERNO_STATUS_SIZE_MISMATCH, "12"},
+    {"size 0", {F32, 2, {1, 3}, numbers, 0}, INFERNO_STATUS_SIZE_MISMATCH, "12"},
+    {"size max", {F32, 2, {1, 3}, numbers, SIZE_MAX}, INFERNO_STATUS_SIZE_MISMATCH, "12"},
+    {"no data", {F32, 2, {1, 3}, NULL, 12}, INFERNO_STATUS_INVALID_ARGUMENT, "data"},
+};
+
+/* Products that do not fit 64 bits: refused; no status is promised for how. */
+static const inferno_tensor OVERFLOWS[] = {
+    {F32, 2, {MAX, MAX}, NULL, 0},
+    {F32, 2, {(int64_t)1 << 32, (int64_t)1 << 32}, NULL, 0},
+    {F32, 2, {(int64_t)1 << 62, 4}, NULL, 0},
+    {F32, 2, {(int64_t)1 << 62, 1}, NULL, 0},
+    {F32, 3, {(int64_t)1 << 31, (int64_t)1 << 31, 4}, numbers, 16},
+    {F32, 8, {MAX, MAX, MAX, MAX, MAX, MAX, MAX, MAX}, numbers, 4},
+};
+
+static inferno_status new_with_constant(const inferno_tensor *value, const char *input) {
+    inferno_input_constant constant = {input, *value};
+    inferno_session_options options;
+    inferno_session_options_init(&options, sizeof options);
+    options.constants = &constant;
+    options.constant_count = 1;
+    return inferno_session_new(model, &options, &out.session);
+}
+
+static inferno_status give_input(const inferno_tensor *t) {
+    return inferno_session_set_input(session, 0, t);
+}
+static inferno_status give_state(const inferno_tensor *t) {
+    return inferno_session_set_input(session, 1, t);
+}
+static inferno_status bind_in(const inferno_tensor *t) {
+    return inferno_session_bind_input(session, 0, t);
+}
+static inferno_status bind_out(const inferno_tensor *t) {
+    return inferno_session_bind_output(session, 0, t);
+}
+static inferno_status make_constant(const inferno_tensor *t) { return new_with_constant(t, "x"); }
+
+static const struct {
+    const char *name;
+    inferno_status (*call)(const inferno_tensor *);
+} TENSOR_CALLS[] = {
+    {"inferno_session_set_input", give_input},
+    {"inferno_session_set_input of a state", give_state},
+    {"inferno_session_bind_input", bind_in},
+    {"inferno_session_bind_output", bind_out},
+    {"inferno_session_new with a constant", make_constant},
+};
+
+static void tensors(void) {
+    char what[160];
+    for (size_t c = 0; c < COUNT_OF(TENSOR_CALLS); c++) {
+        for (size_t i = 0; i < COUNT_OF(BAD_TENSORS); i++) {
+            const bad_tensor *bad = &BAD_TENSORS[i];
+            snprintf(what, sizeof what, "%s: %s", TENSOR_CALLS[c].name, bad->what);
+            memcpy(&before, &out, sizeof out);
+            refused(TENSOR_CALLS[c].call(&bad->tensor), bad->status, bad->part, __LINE__, what);
+        }
+        for (size_t i = 0; i < COUNT_OF(OVERFLOWS); i++) {
+            snprintf(what, sizeof what, "%s: overflow %zu", TENSOR_CALLS[c].name, i);
+            memcpy(&before, &out, sizeof out);
+            inferno_status status = TENSOR_CALLS[c].call(&OVERFLOWS[i]);
+            check_note(status == INFERNO_STATUS_INVALID_ARGUMENT ||
+                           status == INFERNO_STATUS_SHAPE_MISMATCH ||
+                           status == INFERNO_STATUS_SIZE_MISMATCH ||
+                           status == INFERNO_STATUS_LIMIT_EXCEEDED,
+                       __FILE__, __LINE__, what, inferno_status_name((int32_t)status));
+            CHECK(inferno_last_error()[0] != '\0');
+            CHECK(memcmp(&out, &before, sizeof out) == 0);
+        }
+    }
+    REFUSED(inferno_session_set_input(session, 0, NULL), INVALID_ARGUMENT, "tensor");
+    CHECK_OK(inferno_session_bind_input(session, 0, NULL));
+    CHECK_OK(inferno_session_bind_output(session, 0, NULL));
+}
+
+static void string_tensors(void) {
+    const char *words[2] = {"one", NULL};
+    inferno_tensor tensor = tensor_of(INFERNO_DTYPE_STRING, "2", words);
+    REFUSED(inferno_session_set_input(strings, 0, &tensor), INVALID_ARGUMENT, "NULL");
+    words[1] = BAD_UTF8;
+    REFUSED(inferno_session_set_input(strings, 0, &tensor), INVALID_ARGUMENT, "UTF-8");
+    words[1] = "two";
+    REFUSED(inferno_session_input(strings, 0, &out.tensor), UNSUPPORTED, "string");
+    REFUSED(inferno_session_bind_input(strings, 0, &tensor), UNSUPPORTED, "string");
+    REFUSED(inferno_session_bind_output(strings, 0, &tensor), UNSUPPORTED, "string");
+    REFUSED(inferno_session_copy_output(strings, 0, out.buffer, sizeof out.buffer, &out.count),
+            UNSUPPORTED, "string");
+}
+
+/* ---- Sessions ------------------------------------------------------------------------------- */
+
+static inferno_status new_with_symbol(const char *symbol, int64_t value) {
+    inferno_symbol_value one = {symbol, value};
+    inferno_session_options options;
+    inferno_session_options_init(&options, sizeof options);
+    options.symbols = &one;
+    options.symbol_count = 1;
+    return inferno_session_new(mlp, &options, &out.session);
+}
+
+static inferno_status new_with_shape(const char *input, int32_t rank, int64_t first,
+                                     int64_t second) {
+    inferno_input_shape shape = {input, rank, {first, second}};
+    inferno_session_options options;
+    inferno_session_options_init(&options, sizeof options);
+    options.shapes = &shape;
+    options.shape_count = 1;
+    return inferno_session_new(mlp, &options, &out.session);
+}
+
+static inferno_status new_with_states(const inferno_state_pair *pairs, size_t count) {
+    inferno_session_options options;
+    inferno_session_options_init(&options, sizeof options);
+    options.states = pairs;
+    options.state_count = count;
+    return inferno_session_new(model, &options, &out.session);
+}
+
+static inferno_status new_with_state(const char *input, const char *output) {
+    inferno_state_pair pair = {input, output};
+    return new_with_states(&pair, 1);
+}
+
+static void session_options(void) {
+    inferno_session_options options;
+    REFUSED(inferno_session_new(model, NULL, NULL), INVALID_ARGUMENT, "session");
+
+    inferno_session_options_init(&options, sizeof options);
+    options.symbol_count = 1;
+    REFUSED(inferno_session_new(mlp, &options, &out.session), INVALID_ARGUMENT, "symbols");
+    inferno_session_options_init(&options, sizeof options);
+    options.shape_count = 1;
+    REFUSED(inferno_session_new(mlp, &options, &out.session), INVALID_ARGUMENT, "shapes");
+    inferno_session_options_init(&options, sizeof options);
+    options.constant_count = 1;
+    REFUSED(inferno_session_new(mlp, &options, &out.session), INVALID_ARGUMENT, "constants");
+    inferno_session_options_init(&options, sizeof options);
+    options.state_count = SIZE_MAX;
+    REFUSED(inferno_session_new(mlp, &options, &out.session), INVALID_ARGUMENT, "states");
+    inferno_state_pair pair = {"state", "state_out"};
+    options.states = &pair;
+    REFUSED(inferno_session_new(model, &options, &out.session), INVALID_ARGUMENT, "states");
+
+    REFUSED(new_with_symbol(NULL, 1), INVALID_ARGUMENT, "symbol");
+    REFUSED(new_with_symbol(BAD_UTF8, 1), INVALID_ARGUMENT, "symbol");
+    REFUSED(new_with_symbol("time", 1), NOT_FOUND, "time");
+    REFUSED(new_with_symbol("", 1), NOT_FOUND, "batch");
+    REFUSED(new_with_symbol("batch", -1), INVALID_ARGUMENT, "-1");
+    REFUSED(new_with_symbol("batch", INT64_MIN), INVALID_ARGUMENT, "batch");
+
+    REFUSED(new_with_shape(NULL, 2, 1, 4), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_shape(BAD_UTF8, 2, 1, 4), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_shape("nope", 2, 1, 4), NOT_FOUND, "nope");
+    REFUSED(new_with_shape("x", -1, 1, 4), INVALID_ARGUMENT, "rank");
+    REFUSED(new_with_shape("x", 9, 1, 4), INVALID_ARGUMENT, "rank");
+    REFUSED(new_with_shape("x", 2, -1, 4), INVALID_ARGUMENT, "dims");
+    REFUSED(new_with_shape("x", 1, 4, 0), SHAPE_MISMATCH, "x");
+    REFUSED(new_with_shape("x", 0, 0, 0), SHAPE_MISMATCH, "x");
+    REFUSED(new_with_shape("x", 2, 1, 5), SHAPE_MISMATCH, "4");
+
+    inferno_tensor good = f32_tensor("1,3", numbers);
+    REFUSED(new_with_constant(&good, NULL), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_constant(&good, BAD_UTF8), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_constant(&good, "nope"), NOT_FOUND, "nope");
+    REFUSED(new_with_constant(&good, "two"), NOT_FOUND, "two");
+
+    REFUSED(new_with_state(NULL, "state_out"), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_state("state", NULL), INVALID_ARGUMENT, "output");
+    REFUSED(new_with_state(BAD_UTF8, "state_out"), INVALID_ARGUMENT, "input");
+    REFUSED(new_with_state("nope", "state_out"), NOT_FOUND, "nope");
+    REFUSED(new_with_state("state", "nope"), NOT_FOUND, "nope");
+    REFUSED(new_with_state("state", "x"), NOT_FOUND, "x");
+    const inferno_state_pair twice[2] = {{"state", "state_out"}, {"state", "y"}};
+    REFUSED(new_with_states(twice, 2), INVALID_ARGUMENT, "state");
+
+    /* One input cannot be both. */
+    inferno_input_constant constant = {"state", good};
+    inferno_session_options_init(&options, sizeof options);
+    options.states = &pair;
+    options.state_count = 1;
+    options.constants = &constant;
+    options.constant_count = 1;
+    REFUSED(inferno_session_new(model, &options, &out.session), INVALID_ARGUMENT, "state");
+}
+
+static void session_calls(void) {
+    const size_t past[] = {2, 7, SIZE_MAX, (size_t)1 << 32};
+    inferno_tensor good = f32_tensor("1,3", numbers);
+    for (size_t i = 0; i < COUNT_OF(past); i++) {
+        const int64_t dims[2] = {1, 3};
+        size_t n = past[i];
+        REFUSED(inferno_session_set_shape(session, n, 2, dims), NOT_FOUND, "input");
+        REFUSED(inferno_session_input(session, n, &out.tensor), NOT_FOUND, "input");
+        REFUSED(inferno_session_output(session, n, &out.tensor), NOT_FOUND, "output");
+        REFUSED(inferno_session_set_input(session, n, &good), NOT_FOUND, "input");
+        REFUSED(inferno_session_copy_output(session, n, out.buffer, 64, &out.count), NOT_FOUND,
+                "output");
+        REFUSED(inferno_session_bind_input(session, n, &good), NOT_FOUND, "input");
+        REFUSED(inferno_session_bind_input(session, n, NULL), NOT_FOUND, "input");
+        REFUSED(inferno_session_bind_output(session, n, &good), NOT_FOUND, "output");
+        REFUSED(inferno_session_bind_output(session, n, NULL), NOT_FOUND, "output");
+    }
+
+    REFUSED(inferno_session_input(session, 0, NULL), INVALID_ARGUMENT, "tensor");
+    REFUSED(inferno_session_output(session, 0, NULL), INVALID_ARGUMENT, "tensor");
+    REFUSED(inferno_session_copy_output(session, 0, NULL, 12, &out.count), INVALID_ARGUMENT,
+            "buffer");
+    REFUSED(inferno_session_copy_output(session, 0, out.buffer, 11, NULL), SIZE_MISMATCH, "12");
+    REFUSED(inferno_session_copy_output(session, 0, out.buffer, 0, NULL), SIZE_MISMATCH, "12");
+    memcpy(&before, &out, sizeof out);
+    CHECK_ERROR(inferno_session_copy_output(session, 0, out.buffer, 11, &out.count),
+                INFERNO_STATUS_SIZE_MISMATCH, "12");
+    CHECK(out.count == 12);
+    CHECK(memcmp(out.buffer, before.buffer, sizeof out.buffer) == 0);
+    poison();
+
+    /* The state and the constant are the session's own. */
+    REFUSED(inferno_session_input(session, 1, &out.tensor), UNSUPPORTED, "state");
+    REFUSED(inferno_session_bind_input(session, 1, &good), UNSUPPORTED, "state");
+    const int64_t shape[2] = {3, 4};
+    inferno_tensor constant = i64_tensor("2", shape);
+    REFUSED(inferno_session_input(parameter, 1, &out.tensor), UNSUPPORTED, "constant");
+    REFUSED(inferno_session_set_input(parameter, 1, &constant), UNSUPPORTED, "constant");
+    REFUSED(inferno_session_bind_input(parameter, 1, &constant), UNSUPPORTED, "constant");
+
+    /* Nothing has run yet. */
+    REFUSED(inferno_session_output(fresh, 0, &out.tensor), NOT_READY, "run");
+    REFUSED(inferno_session_copy_output(fresh, 0, out.buffer, 64, &out.count), NOT_READY, "run");
+
+    /* The batch is not known. */
+    REFUSED(inferno_session_prepare(open_dims), NOT_READY, "batch");
+    REFUSED(inferno_session_run(open_dims, NULL), NOT_READY, "batch");
+    REFUSED(inferno_session_input(open_dims, 0, &out.tensor), NOT_READY, "batch");
+
+    inferno_run_options run;
+    inferno_run_options_init(&run, sizeof run);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        run.flags = (uint64_t)1 << bit;
+        REFUSED(inferno_session_run(session, &run), INVALID_ARGUMENT, "flags");
+    }
+}
+
+static void shapes(void) {
+    const int64_t right[2] = {1, 3}, negative[2] = {1, -3}, other[2] = {2, 3};
+    int64_t nine[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    REFUSED(inferno_session_set_shape(session, 0, -1, right), INVALID_ARGUMENT, "rank");
+    REFUSED(inferno_session_set_shape(session, 0, 9, nine), INVALID_ARGUMENT, "rank");
+    REFUSED(inferno_session_set_shape(session, 0, INT32_MAX, nine), INVALID_ARGUMENT, "rank");
+    REFUSED(inferno_session_set_shape(session, 0, INT32_MIN, nine), INVALID_ARGUMENT, "rank");
+    REFUSED(inferno_session_set_shape(session, 0, 2, NULL), INVALID_ARGUMENT, "dims");
+    REFUSED(inferno_session_set_shape(session, 0, 2, negative), INVALID_ARGUMENT, "dims");
+    REFUSED(inferno_session_set_shape(session, 0, 2, other), SHAPE_MISMATCH, "1");
+    REFUSED(inferno_session_set_shape(session, 0, 1, right), SHAPE_MISMATCH, "3");
+    REFUSED(inferno_session_set_shape(session, 0, 8, nine), SHAPE_MISMATCH, "3");
+    REFUSED(inferno_session_set_shape(session, 0, 0, NULL), SHAPE_MISMATCH, "3");
+    CHECK_OK(inferno_session_set_shape(session, 0, 2, right));
+}
+
+static void states(void) {
+    unsigned char saved[256], same[256];
+    size_t size = 0;
+    REFUSED(inferno_session_state_size(session, NULL), INVALID_ARGUMENT, "size_bytes");
+    REQUIRE_OK(inferno_session_state_size(session, &size));
+    REQUIRE(size > 12 && size <= sizeof saved);
+    REFUSED(inferno_session_copy_state(session, NULL, size), INVALID_ARGUMENT, "buffer");
+    REFUSED(inferno_session_copy_state(session, out.buffer, 1), SIZE_MISMATCH, "expected");
+    CHECK_OK(inferno_session_copy_state(session, saved, size));
+    memset(same, 0xa5, sizeof same);
+    CHECK_STATUS(inferno_session_copy_state(session, same, size - 1),
+                 INFERNO_STATUS_SIZE_MISMATCH);
+    CHECK(same[0] == 0xa5 && memcmp(same, same + 1, sizeof same - 1) == 0);
+    REFUSED(inferno_session_set_state(session, NULL, size), INVALID_ARGUMENT, "buffer");
+    REFUSED(inferno_session_set_state(session, NULL, 0), INVALID_ARGUMENT, "state");
+    REFUSED(inferno_session_set_state(session, "nonsense", 8), INVALID_ARGUMENT, "state");
+    REFUSED(inferno_session_set_state(session, saved, size - 1), INVALID_ARGUMENT, "state");
+    REFUSED(inferno_session_set_state(session, saved, SIZE_MAX), INVALID_ARGUMENT, "buffer");
+    CHECK_OK(inferno_session_set_state(session, saved, size));
+}
+
+/* ---- All of it ------------------------------------------------------------------------------ */
+
+static void set_up(void) {
+    static const int64_t shape[2] = {3, 4};
+    const char *words[2] = {"one", "two"};
+    inferno_tensor x = f32_tensor("1,3", numbers);
+
+    /* A user of our own, so that the init and shutdown of a row do not end what is open. */
+    REQUIRE_OK(inferno_init(NULL));
+    model = load(model_accumulator());
+    mlp = load(model_mlp());
+    reshape = load(model_reshape());
+
+    inferno_state_pair pair = {"state", "state_out"};
+    inferno_session_options options = session_defaults();
+    options.states = &pair;
+    options.state_count = 1;
+    session = open_session(model, &options);
+    REQUIRE_OK(inferno_session_set_input(session, 0, &x));
+    REQUIRE_OK(inferno_session_run(session, NULL));
+    fresh = open_session(model, NULL);
+    open_dims = open_session(mlp, NULL);
+
+    inferno_input_constant constant = {"shape", i64_tensor("2", shape)};
+    options = session_defaults();
+    options.constants = &constant;
+    options.constant_count = 1;
+    parameter = open_session(reshape, &options);
+
+    strings = open_model(model_identity_string());
+    inferno_tensor text = tensor_of(INFERNO_DTYPE_STRING, "2", words);
+    REQUIRE_OK(inferno_session_set_input(strings, 0, &text));
+    REQUIRE_OK(inferno_session_run(strings, NULL));
+}
+
+/* After all that, everything works as before. */
+static void unharmed(void) {
+    inferno_tensor x = f32_tensor("1,3", numbers);
+    float expected[3] = {2, 4, 6};
+    CHECK_OK(inferno_session_reset(session));
+    CHECK_OK(inferno_session_set_input(session, 0, &x));
+    CHECK_OK(inferno_session_run(session, NULL));
+    CHECK(output_is(session, 0, f32_tensor("1,3", expected)));
+    inferno_tensor view;
+    CHECK_OK(inferno_session_output(strings, 0, &view));
+    CHECK(strcmp(((const char **)view.data)[1], "two") == 0);
+    CHECK_OK(inferno_session_free(session));
+    CHECK_OK(inferno_session_free(fresh));
+    CHECK_OK(inferno_session_free(open_dims));
+    CHECK_OK(inferno_session_free(strings));
+    CHECK_OK(inferno_session_free(parameter));
+    CHECK_OK(inferno_model_free(model));
+    CHECK_OK(inferno_model_free(mlp));
+    CHECK_OK(inferno_model_free(reshape));
+    CHECK_OK(inferno_shutdown());
+}
+
+int main(void) {
+    poison();
+    RUN(runtime_and_log);
+    RUN(plain_values);
+    RUN(inits);
+    RUN(set_up);
+    RUN(handles);
+    RUN(stale_handles);
+    RUN(sized_structs);
+    RUN(loads);
+    RUN(queries);
+    RUN(tensors);
+    RUN(string_tensors);
+    RUN(session_options);
+    RUN(session_calls);
+    RUN(shapes);
+    RUN(states);
+    RUN(unharmed);
+    return check_summary();
+}

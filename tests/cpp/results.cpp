@@ -1,0 +1,224 @@
+// inferno.hpp without exceptions: values, statuses, ownership.
+
+#include <inferno.hpp>
+
+#include "check.hpp"
+#include "throwing.hpp"
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+template <class T>
+constexpr bool moves_only =
+    std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+    !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
+static_assert(moves_only<inferno::model>);
+static_assert(moves_only<inferno::session>);
+static_assert(moves_only<inferno::runtime>);
+static_assert(sizeof(inferno::model) == sizeof(void*));
+static_assert(sizeof(inferno::session) == sizeof(void*));
+
+static_assert(inferno::dtype_of<float> == INFERNO_DTYPE_F32);
+static_assert(inferno::dtype_of<const double> == INFERNO_DTYPE_F64);
+static_assert(inferno::dtype_of<inferno::half> == INFERNO_DTYPE_F16);
+static_assert(inferno::dtype_of<bool> == INFERNO_DTYPE_BOOL);
+static_assert(inferno::dtype_of<unsigned char> == INFERNO_DTYPE_U8);
+static_assert(inferno::dtype_of<long long> == INFERNO_DTYPE_I64);
+static_assert(inferno::dtype_of<std::uint32_t> == INFERNO_DTYPE_U32);
+static_assert(inferno::dtype_of<void*> == INFERNO_DTYPE_UNDEFINED);
+
+namespace {
+
+inferno::session make_session(const inferno::model& model, std::int64_t batch) {
+  auto made = inferno::session::create(
+      model, inferno::session_options().with_symbol("batch", batch));
+  CHECK(made);
+  return *std::move(made);
+}
+
+inferno::model make_model() {
+  auto made = inferno::model::load_default();
+  CHECK(made);
+  return *std::move(made);
+}
+
+void describes() {
+  const inferno::model model = make_model();
+  CHECK(*model.input_count() == 1);
+  CHECK(*model.output_count() == 1);
+  CHECK(*model.find_input("image") == 0);
+  CHECK(*model.find_output("probabilities") == 0);
+  const auto image = model.input(0);
+  CHECK(image && std::string(image->name) == "image");
+  CHECK(image->dtype == INFERNO_DTYPE_F32 && image->rank == 2 && image->dims[1] == 64);
+  CHECK(image->dims[0] == -1 && std::string(image->symbols[0]) == "batch");
+  const auto scores = model.output(0);
+  CHECK(scores && std::string(scores->name) == "probabilities" && scores->dims[1] == 10);
+  CHECK(model.info() && model.info()->opset_version > 0);
+  CHECK(std::string(*model.find_metadata("task")) == "image-classification");
+  CHECK(*model.metadata_count() > 0);
+  CHECK(model.metadata(0)->first != nullptr && model.metadata(0)->second != nullptr);
+}
+
+void classifies() {
+  const inferno::model model = make_model();
+  inferno::session session = make_session(model, 1);
+  CHECK(session.prepare());
+
+  auto image = session.input<float>(0);
+  CHECK(image && image->size() == 64 && image->size_bytes() == 256);
+  CHECK(reinterpret_cast<std::uintptr_t>(image->data()) % 64 == 0);
+  std::copy(zero, zero + 64, image->begin());
+  CHECK(session.run());
+  auto scores = session.output<float>(0);
+  CHECK(scores && scores->size() == 10 && !scores->empty());
+  CHECK(digit(*scores) == 0);
+  CHECK((*scores)[0] > 0.5F);
+  float sum = 0;
+  for (float score : *scores) sum += score;
+  CHECK(sum > 0.999F && sum < 1.001F);
+
+  auto tensor = session.output_tensor(0);
+  CHECK(tensor && tensor->data == scores->data());
+  const inferno::shape dims(*tensor);
+  CHECK(dims.rank() == 2 && dims[0] == 1 && dims[1] == 10);
+  CHECK(session.input_tensor(0)->size_bytes == 256);
+
+  float copy[10];
+  CHECK(*session.copy_output(0, nullptr, 0) == sizeof copy);
+  CHECK(*session.copy_output(0, copy, sizeof copy) == sizeof copy);
+  CHECK(std::equal(copy, copy + 10, scores->begin()));
+  CHECK(session.copy_output(0, copy, 4).error().code() == INFERNO_STATUS_SIZE_MISMATCH);
+}
+
+void sets_and_binds() {
+  const inferno::model model = make_model();
+  inferno::session session = make_session(model, 1);
+  CHECK(session.set_input(0, zero, {1, 64}));
+  CHECK(session.run());
+  CHECK(digit(*session.output<float>(0)) == 0);
+
+  // The session reads from and writes to memory of ours.
+  float pixels[128];
+  std::copy(zero, zero + 64, pixels);
+  std::copy(zero, zero + 64, pixels + 64);
+  float scores[20] = {};
+  CHECK(session.set_shape(0, {2, 64}));
+  CHECK(session.bind_input(0, pixels, {2, 64}));
+  CHECK(session.bind_output(0, scores, {2, 10}));
+  CHECK(session.run());
+  CHECK(digit(scores) == 0 && digit(scores + 10) == 0);
+  CHECK(session.unbind_output(0));
+  CHECK(session.unbind_input(0));
+  std::fill(std::begin(scores), std::end(scores), 0.0F);
+  CHECK(session.run());
+  CHECK(scores[0] == 0.0F);
+  CHECK(session.reset());
+  CHECK(session.output<float>(0).error().code() == INFERNO_STATUS_NOT_READY);
+}
+
+void keeps_state() {
+  inferno::session session = make_session(make_model(), 1);
+  auto saved = session.save_state();
+  CHECK(saved);
+  CHECK(session.restore_state(*saved));
+}
+
+void refuses() {
+  const auto absent = inferno::model::load(std::string("no/such/model.onnx"));
+  CHECK(!absent && !absent.ok());
+  CHECK(absent.error().code() == INFERNO_STATUS_NOT_FOUND);
+  CHECK(absent.error().name() == std::string("NOT_FOUND"));
+  CHECK(absent.error().text().find("no/such/model.onnx") != std::string::npos);
+  CHECK(inferno::model::load(nullptr).error().code() == INFERNO_STATUS_INVALID_ARGUMENT);
+  const auto named = inferno::model_options().with_name("noise").with_max_file_bytes(1024);
+  CHECK(inferno::model::load_memory("noise", 5, named).error().code() ==
+        INFERNO_STATUS_INVALID_MODEL);
+
+  const inferno::model model = make_model();
+  CHECK(model.input(7).error().code() == INFERNO_STATUS_NOT_FOUND);
+  CHECK(model.find_input("nobody").error().code() == INFERNO_STATUS_NOT_FOUND);
+  CHECK(!inferno::session::create(model, inferno::session_options().with_symbol("nobody", 1)));
+  CHECK(!inferno::session::create(
+      model, inferno::session_options().with_shape("image", {1, 2, 3, 4, 5, 6, 7, 8, 9})));
+
+  inferno::session open = *inferno::session::create(model);
+  const inferno::status ran = open.run();
+  CHECK(ran.code() == INFERNO_STATUS_NOT_READY);
+  CHECK(ran.text().find("batch") != std::string::npos);
+
+  inferno::session session = make_session(model, 1);
+  const auto wrong = session.input<std::int64_t>(0);
+  CHECK(wrong.error().code() == INFERNO_STATUS_DTYPE_MISMATCH);
+  CHECK(wrong.error().text() == "the tensor is f32, the view asked for i64");
+  CHECK(session.input<float>(1).error().code() == INFERNO_STATUS_NOT_FOUND);
+  const double doubles[64] = {};
+  CHECK(session.set_input(0, doubles, {1, 64}).code() == INFERNO_STATUS_DTYPE_MISMATCH);
+  CHECK(!session.set_input(0, zero, {INT64_MAX, INT64_MAX}));
+  CHECK(!session.set_input(0, zero, {-1, 64}));
+  // A refusal leaves the session usable.
+  CHECK(session.set_input(0, zero, {1, 64}));
+  CHECK(session.run());
+}
+
+void moves() {
+  inferno::model first = make_model();
+  inferno_model* handle = first.get();
+  inferno::model second = std::move(first);
+  CHECK(!first && second && second.get() == handle);
+  CHECK(first.input_count().error().code() == INFERNO_STATUS_INVALID_HANDLE);
+  first = std::move(second);
+  CHECK(first.get() == handle && !second);
+
+  // Assigning ends what was held before.
+  first = make_model();
+  size_t count = 0;
+  CHECK(inferno_model_input_count(handle, &count) == INFERNO_STATUS_INVALID_HANDLE);
+
+  // A session outlives its model.
+  inferno::session session = make_session(first, 1);
+  first = inferno::model();
+  CHECK(session.run());
+
+  // Out to C and back.
+  inferno_session* raw = session.release();
+  CHECK(!session && raw != nullptr);
+  inferno::session adopted(raw);
+  CHECK(adopted.run());
+  {
+    const inferno::session ends = std::move(adopted);
+  }
+  CHECK(inferno_session_run(raw, nullptr) == INFERNO_STATUS_INVALID_HANDLE);
+}
+
+void count_line(void* lines, std::int32_t, const char*, const char*) {
+  ++*static_cast<int*>(lines);
+}
+
+void starts_and_stops() {
+  int lines = 0;
+  auto outer = inferno::runtime::start(
+      inferno::runtime_options().with_log(count_line, &lines, INFERNO_LOG_LEVEL_TRACE));
+  CHECK(outer);
+  inferno::runtime held = *std::move(outer);
+  CHECK(held && !*outer);
+  inferno::runtime other;
+  CHECK(!other);
+  other = std::move(held);
+  CHECK(other && !held);
+}
+
+}  // namespace
+
+int main() {
+  describes();
+  classifies();
+  sets_and_binds();
+  keeps_state();
+  refuses();
+  moves();
+  throwing();
+  starts_and_stops();
+  std::printf("inferno.hpp %s: ok\n", inferno_version_string());
+}
