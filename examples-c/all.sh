@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds and runs every example, so that none goes stale.
+#
+#   examples-c/all.sh [DIR]     DIR holds the libraries (default: builds them)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+source "$root/tests/deps.sh"
+need cc gcc
+need c++ g++
+
+libs=${1:-$("$root/install.sh" --build-only)}
+libs=$(cd "$libs" && pwd)
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+# The programs ask for the library by its soname.
+for name in libinferno.so libinferno.so.0; do
+    ln -s "$libs/libinferno.so" "$out/$name"
+done
+
+strict=(-O2 -Wall -Wextra -Wpedantic -Werror "-I$root/include")
+link=("-L$out" -linferno "-Wl,-rpath,$out")
+
+for name in hello zero_copy classify vad; do
+    cc -std=c99 "${strict[@]}" "$here/$name.c" "${link[@]}" -o "$out/$name"
+done
+c++ -std=c++17 "${strict[@]}" "$here/raii.cpp" "${link[@]}" -o "$out/raii"
+# What rustc says a static link needs, without what the compiler adds itself.
+cc -std=c99 "${strict[@]}" "$here/static_link.c" "$libs/libinferno.a" \
+    -Wl,-z,noexecstack -lutil -lrt -lpthread -lm -ldl -o "$out/static_link"
+
+run() {
+    echo "== $1"
+    "$out/$@"
+}
+run hello
+run zero_copy
+run raii
+run static_link
+run classify "$here/data/digits-heldout.bin" "$here"/data/digit-*.pgm
+model=$root/target/models/silero_vad.onnx
+if [ -f "$model" ]; then
+    run vad "$model" "$here/data/speech.wav"
+else
+    echo "== vad: left out; get its model: python3 tests/models/fetch.py --only silero-vad"
+fi
