@@ -112,6 +112,10 @@ typedef enum inferno_status {
    * it with the text.
    */
   INFERNO_STATUS_INTERNAL = 15,
+  /**
+   * The time that was given for a load or a run is over.
+   */
+  INFERNO_STATUS_DEADLINE_EXCEEDED = 16,
 } inferno_status;
 
 /**
@@ -234,6 +238,39 @@ typedef void (*inferno_log_callback)(void *user_data,
                                      const char *message);
 
 /**
+ * The host's own memory. Set `struct_size` to `sizeof(inferno_allocator)` and
+ * both callbacks. They may be called from any thread, several at once, must
+ * not call back into Inferno, and must stay callable until the process ends:
+ * a few blocks (tables made once, a thread's scratch) are given back when
+ * their thread ends, or never.
+ */
+typedef struct inferno_allocator {
+  /**
+   * `sizeof(inferno_allocator)`.
+   */
+  size_t struct_size;
+  /**
+   * Handed to both callbacks unchanged.
+   */
+  void *user_data;
+  /**
+   * Gives `size_bytes` bytes aligned to `alignment`, a power of two, or NULL:
+   * then the call that asked ends with `INFERNO_STATUS_OUT_OF_MEMORY`, and
+   * what it still needs to end well comes from the system.
+   */
+  void *(*alloc)(void *user_data,
+                 size_t size_bytes,
+                 size_t alignment);
+  /**
+   * Takes back what `alloc` gave, with the same size and alignment.
+   */
+  void (*free)(void *user_data,
+               void *block,
+               size_t size_bytes,
+               size_t alignment);
+} inferno_allocator;
+
+/**
  * Options of the runtime. Fill with `inferno_runtime_options_init`, then set
  * what you need.
  */
@@ -255,7 +292,69 @@ typedef struct inferno_runtime_options {
    * `INFERNO_LOG_LEVEL_WARN`.
    */
   int32_t log_level;
+  /**
+   * Where Inferno takes its memory from; copied. NULL = the system.
+   */
+  const struct inferno_allocator *allocator;
 } inferno_runtime_options;
+
+/**
+ * What a model may ask for. The model's limits hold for its load, for the
+ * import when one of its sessions gets new shapes, and for their runs. Fill
+ * with `inferno_model_limits_init`, then set what you need. A refusal is
+ * `INFERNO_STATUS_LIMIT_EXCEEDED` and names the limit, except where noted.
+ */
+typedef struct inferno_model_limits {
+  /**
+   * Set by `inferno_model_limits_init`.
+   */
+  size_t struct_size;
+  /**
+   * The largest model file, and the largest file of external data, in bytes.
+   * Default 2 GiB.
+   */
+  uint64_t max_file_bytes;
+  /**
+   * All weights together, in bytes. Default 4 GiB.
+   */
+  uint64_t max_weight_bytes;
+  /**
+   * The largest value that a node gives, in bytes. Default 2 GiB.
+   */
+  uint64_t max_tensor_bytes;
+  /**
+   * What one load, one import or one run may hold at once besides what was
+   * there before, in bytes. Default 8 GiB. One request that goes far past it
+   * is `INFERNO_STATUS_OUT_OF_MEMORY`.
+   */
+  uint64_t max_memory_bytes;
+  /**
+   * Nodes, those of sub-graphs and of called functions counted. Default
+   * 65,536.
+   */
+  uint64_t max_nodes;
+  /**
+   * Inputs and outputs of one node together. Default 4,096.
+   */
+  uint64_t max_node_values;
+  /**
+   * Rank of any tensor inside the model; bounds every axis. Default 32.
+   */
+  uint64_t max_rank;
+  /**
+   * How deep sub-graphs nest. Default 16.
+   */
+  uint64_t max_depth;
+  /**
+   * How long a load, or the import for new shapes, may take, in nanoseconds;
+   * 0 = for ever. Default 60 s. The call then answers
+   * `INFERNO_STATUS_DEADLINE_EXCEEDED`; work that does not end by itself is
+   * left behind on a thread of the lowest priority, starved of memory, and
+   * no more than eight such threads may exist: with as many, loads and
+   * imports are refused.
+   */
+  uint64_t load_time_ns;
+} inferno_model_limits;
 
 /**
  * A host's way to its files: packs, archives, encrypted assets. Set
@@ -310,15 +409,20 @@ typedef struct inferno_model_options {
    */
   const char *name;
   /**
-   * The largest model file taken, and the largest file of external data, in
-   * bytes. Default 2 GiB.
-   */
-  uint64_t max_file_bytes;
-  /**
    * Reads external data of a model loaded from memory. NULL = such a model
    * has none.
    */
   const struct inferno_reader *reader;
+  /**
+   * What the model may ask for. NULL = the defaults of
+   * `inferno_model_limits_init`.
+   */
+  const struct inferno_model_limits *limits;
+  /**
+   * An `inferno_isolation`: whether a process of its own tries the model
+   * first. Default `INFERNO_ISOLATION_NONE`.
+   */
+  int32_t isolation;
 } inferno_model_options;
 
 /**
@@ -535,6 +639,13 @@ typedef struct inferno_run_options {
    * No flag is defined yet: 0.
    */
   uint64_t flags;
+  /**
+   * How long the run may take, in nanoseconds; 0 = for ever, the default.
+   * Looked at between the model's steps and the turns of its loops; past it
+   * the run ends with `INFERNO_STATUS_DEADLINE_EXCEEDED`, nothing is written,
+   * and the session can be run again.
+   */
+  uint64_t timeout_ns;
 } inferno_run_options;
 
 #ifdef __cplusplus
@@ -625,7 +736,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback away. The runtime may be started again afterwards.
+ * takes the log callback and the allocator away: memory comes from the system
+ * again. The runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
  * `nodelete`, so `dlclose` leaves it mapped.
@@ -655,6 +767,18 @@ const char *inferno_version_string(void);
 uint32_t inferno_version(void);
 
 /**
+ * Fills `limits` with the defaults.
+ *
+ * Ownership: `limits` is the caller's; `struct_size` is its `sizeof`, and what
+ * this library does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_model_limits_init(struct inferno_model_limits *limits,
+                                              size_t struct_size);
+
+/**
  * Fills `options` with the defaults.
  *
  * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
@@ -675,7 +799,7 @@ enum inferno_status inferno_model_options_init(struct inferno_model_options *opt
  * Threads: any.
  * Errors: INVALID_ARGUMENT, NOT_FOUND (no such file), IO, INVALID_MODEL,
  * UNSUPPORTED (the text names all operators concerned), LIMIT_EXCEEDED,
- * OUT_OF_MEMORY.
+ * DEADLINE_EXCEEDED, OUT_OF_MEMORY.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load(const char *path,
@@ -689,7 +813,7 @@ enum inferno_status inferno_model_load(const char *path,
  * when the call returns.
  * Threads: any.
  * Errors: INVALID_ARGUMENT, INVALID_MODEL, UNSUPPORTED, LIMIT_EXCEEDED,
- * OUT_OF_MEMORY; IO and NOT_FOUND for external data.
+ * DEADLINE_EXCEEDED, OUT_OF_MEMORY; IO and NOT_FOUND for external data.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load_memory(const void *data,
@@ -706,7 +830,7 @@ enum inferno_status inferno_model_load_memory(const void *data,
  * Threads: any; the reader's callbacks run one at a time, on a thread of
  * Inferno's or the caller's.
  * Errors: INVALID_ARGUMENT, NOT_FOUND and IO (from the reader), INVALID_MODEL,
- * UNSUPPORTED, LIMIT_EXCEEDED, OUT_OF_MEMORY.
+ * UNSUPPORTED, LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load_reader(const struct inferno_reader *reader,

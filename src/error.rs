@@ -40,6 +40,8 @@ pub enum Kind {
     RunFailed,
     /// A defect of ours, caught at the boundary.
     Internal,
+    /// The time for a call is over.
+    DeadlineExceeded,
 }
 
 /// An error: what kind, and the text for a person.
@@ -103,6 +105,7 @@ constructors! {
     limit_exceeded => LimitExceeded,
     run_failed => RunFailed,
     internal => Internal,
+    deadline_exceeded => DeadlineExceeded,
 }
 
 #[cfg(test)]

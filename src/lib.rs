@@ -6,17 +6,20 @@
 //!
 //! # Layers
 //!
-//! `ffi → runtime → session → plan → model → tensor`; [`error`], [`log`] and
-//! [`host`] serve everyone above them. Nobody imports `ffi`; tract's types stay
-//! inside `model` and `plan`; `unsafe` stays inside `ffi` and `session/bind.rs`,
-//! where the host's own buffers are. `tests/layers.rs` checks all three.
+//! `ffi → runtime → session → plan → model → tensor`; [`error`], [`log`],
+//! [`host`], [`pool`] and [`work`] serve everyone above them. Nobody imports
+//! `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
+//! `ffi`, `pool`, `host/memory.rs`, `work` and `session/bind.rs`, where the
+//! host's own buffers are. `tests/layers.rs` checks all three.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`error`] | one error: a kind and a text |
 //! | [`tensor`] | element types, shapes, views |
 //! | [`log`] | lines to the host's sink |
-//! | [`host`] | what the host brings: files |
+//! | [`host`] | what the host brings: files, memory |
+//! | [`pool`] | memory: sources, and what a call may hold |
+//! | [`work`] | work on a thread of ours, bounded in time and memory |
 //! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
 //! | [`plan`] | model + shapes → program |
 //! | [`session`] | one execution context |
@@ -37,9 +40,12 @@ pub mod log;
 pub mod model;
 mod panics;
 pub mod plan;
+#[allow(unsafe_code)]
+pub mod pool;
 pub mod runtime;
 pub mod session;
 mod sync;
 pub mod tensor;
+pub mod work;
 
 pub use error::{Error, Kind, Result};

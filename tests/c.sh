@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
         --static) linkage=static ;;
         --only) only=${2:?--only needs a name}; shift ;;
         --valgrind)
-            runner="valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" ;;
+            runner="valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" ;;
         *) echo "tests/c.sh: unknown argument $1" >&2; exit 2 ;;
     esac
     shift

@@ -12,21 +12,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tensor", &["error"]),
     ("log", &["sync"]),
     ("host", &["error"]),
-    ("model", &["error", "host", "log", "panics", "sync", "tensor"]),
-    ("plan", &["error", "model", "panics", "tensor"]),
-    ("session", &["error", "model", "plan", "tensor"]),
+    ("pool", &["error", "host"]),
+    ("work", &["error", "log", "panics", "pool", "sync"]),
+    ("model", &["error", "host", "log", "panics", "sync", "tensor", "work"]),
+    ("plan", &["error", "model", "panics", "pool", "tensor", "work"]),
+    ("session", &["error", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
     (
         "ffi",
         &[
-            "error", "host", "log", "model", "panics", "plan", "runtime", "session", "sync",
-            "tensor",
+            "error", "host", "log", "model", "panics", "plan", "pool", "runtime", "session",
+            "sync", "tensor",
         ],
     ),
 ];
 
 const TRACT: &[&str] = &["model", "plan"];
-const UNSAFE: &[&str] = &["ffi", "session/bind.rs"];
+const UNSAFE: &[&str] = &["ffi", "pool", "host/memory.rs", "work", "session/bind.rs"];
 
 struct Source {
     /// Relative to `src`, with `/`.

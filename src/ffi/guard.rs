@@ -5,6 +5,7 @@ use super::options::{InitStruct, read_struct};
 use super::status::inferno_status;
 use crate::error::{self, Error, Result};
 use crate::panics;
+use crate::pool::Scope;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
 
@@ -20,13 +21,15 @@ thread_local! {
 
 /// Runs `body`, and answers its outcome as a status.
 pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
-    match panics::caught(body) {
-        Ok(Ok(())) => {
+    // Inside, a tensor that cannot be had unwinds to here.
+    let scope = Scope::open(u64::MAX);
+    match (panics::caught(body), scope.settle()) {
+        (Ok(Ok(())), _) => {
             set_text("");
             inferno_status::Ok
         }
-        Ok(Err(e)) => fail(&e),
-        Err(panic) => fail(&error::internal(format!("caught a panic: {panic}"))),
+        (Ok(Err(e)), _) | (Err(_), Err(e)) => fail(&e),
+        (Err(panic), Ok(())) => fail(&error::internal(format!("caught a panic: {panic}"))),
     }
 }
 

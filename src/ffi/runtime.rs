@@ -1,10 +1,12 @@
 //! The runtime: version, counted init and shutdown.
 
-use super::guard::{guard, opt_struct};
+use super::guard::{guard, opt_struct, struct_prefix};
 use super::log::{inferno_log_callback, install_sink};
 use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
-use crate::runtime;
+use crate::error::{self, Result};
+use crate::host::HostMemory;
+use crate::{pool, runtime};
 use std::ffi::{c_char, c_void};
 
 /// Options of the runtime. Fill with `inferno_runtime_options_init`, then set
@@ -22,6 +24,70 @@ pub struct inferno_runtime_options {
     /// An `inferno_log_level`: lines above it are not made. Default
     /// `INFERNO_LOG_LEVEL_WARN`.
     pub log_level: i32,
+    /// Where Inferno takes its memory from; copied. NULL = the system.
+    pub allocator: *const inferno_allocator,
+}
+
+/// The host's own memory. Set `struct_size` to `sizeof(inferno_allocator)` and
+/// both callbacks. They may be called from any thread, several at once, must
+/// not call back into Inferno, and must stay callable until the process ends:
+/// a few blocks (tables made once, a thread's scratch) are given back when
+/// their thread ends, or never.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct inferno_allocator {
+    /// `sizeof(inferno_allocator)`.
+    pub struct_size: usize,
+    /// Handed to both callbacks unchanged.
+    pub user_data: *mut c_void,
+    /// Gives `size_bytes` bytes aligned to `alignment`, a power of two, or NULL:
+    /// then the call that asked ends with `INFERNO_STATUS_OUT_OF_MEMORY`, and
+    /// what it still needs to end well comes from the system.
+    pub alloc: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            size_bytes: usize,
+            alignment: usize,
+        ) -> *mut c_void,
+    >,
+    /// Takes back what `alloc` gave, with the same size and alignment.
+    pub free: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            block: *mut c_void,
+            size_bytes: usize,
+            alignment: usize,
+        ),
+    >,
+}
+
+impl InitStruct for inferno_allocator {
+    const NAME: &'static str = "inferno_allocator";
+    fn defaults() -> Self {
+        inferno_allocator {
+            struct_size: size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            alloc: None,
+            free: None,
+        }
+    }
+}
+
+/// SAFETY: `allocator` is NULL or points to its `struct_size` readable bytes,
+/// with callbacks that keep the contract of `inferno_allocator`.
+unsafe fn host_memory(allocator: *const inferno_allocator) -> Result<Option<HostMemory>> {
+    if allocator.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as this function's own contract.
+    let given = unsafe { struct_prefix(allocator) }?;
+    let missing =
+        |what| error::invalid_argument(format!("allocator.{what} is NULL: expected a function"));
+    let alloc = given.alloc.ok_or_else(|| missing("alloc"))?;
+    let free = given.free.ok_or_else(|| missing("free"))?;
+    // SAFETY: as this function's own contract.
+    Ok(Some(unsafe { HostMemory::new(given.user_data, alloc, free) }))
 }
 
 impl InitStruct for inferno_runtime_options {
@@ -32,6 +98,7 @@ impl InitStruct for inferno_runtime_options {
             log_callback: None,
             log_user_data: std::ptr::null_mut(),
             log_level: super::log::inferno_log_level::Warn as i32,
+            allocator: std::ptr::null(),
         }
     }
 }
@@ -67,11 +134,13 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
     guard(|| {
         // SAFETY: the caller gives NULL or an initialised struct.
         let options = unsafe { opt_struct(options) }?;
+        // SAFETY: the caller gives NULL or an initialised struct.
+        let memory = unsafe { host_memory(options.allocator) }?;
         runtime::init(|| {
             if options.log_callback.is_some() {
                 install_sink(options.log_callback, options.log_user_data, options.log_level)?;
             }
-            Ok(())
+            pool::use_host(memory)
         })
     })
 }
@@ -79,7 +148,8 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every session and model that is still
 /// open (their handles become stale), joins every thread Inferno owns, and
-/// takes the log callback away. The runtime may be started again afterwards.
+/// takes the log callback and the allocator away: memory comes from the system
+/// again. The runtime may be started again afterwards.
 ///
 /// Call it before unloading the library: the shared object is linked
 /// `nodelete`, so `dlclose` leaves it mapped.
@@ -93,6 +163,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
         runtime::shutdown(|| {
             let left = super::session::free_all() + super::model::free_all();
             super::log::remove_sink();
+            let _ = pool::use_host(None);
             left
         });
         Ok(())

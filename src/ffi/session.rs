@@ -11,6 +11,7 @@ use crate::error::{self, Result};
 use crate::session::{Session, SessionOptions};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One execution context: its inputs, outputs and recurrent state. One thread
 /// at a time may be inside it; a second one is answered
@@ -123,12 +124,17 @@ pub struct inferno_run_options {
     pub struct_size: usize,
     /// No flag is defined yet: 0.
     pub flags: u64,
+    /// How long the run may take, in nanoseconds; 0 = for ever, the default.
+    /// Looked at between the model's steps and the turns of its loops; past it
+    /// the run ends with `INFERNO_STATUS_DEADLINE_EXCEEDED`, nothing is written,
+    /// and the session can be run again.
+    pub timeout_ns: u64,
 }
 
 impl InitStruct for inferno_run_options {
     const NAME: &'static str = "inferno_run_options";
     fn defaults() -> Self {
-        inferno_run_options { struct_size: size_of::<Self>(), flags: 0 }
+        inferno_run_options { struct_size: size_of::<Self>(), flags: 0, timeout_ns: 0 }
     }
 }
 
@@ -415,17 +421,15 @@ pub unsafe extern "C" fn inferno_session_run(
 ) -> inferno_status {
     guard(|| {
         let session = resolve(session)?;
-        if !options.is_null() {
-            // SAFETY: the caller gives NULL or an initialised struct.
-            let options = unsafe { opt_struct(options) }?;
-            if options.flags != 0 {
-                return Err(error::invalid_argument(format!(
-                    "run flags are {:#x}: none is defined, expected 0",
-                    options.flags
-                )));
-            }
+        // SAFETY: the caller gives NULL or an initialised struct.
+        let options = unsafe { opt_struct(options) }?;
+        if options.flags != 0 {
+            return Err(error::invalid_argument(format!(
+                "run flags are {:#x}: none is defined, expected 0",
+                options.flags
+            )));
         }
-        session.enter()?.run()
+        session.enter()?.run(Duration::from_nanos(options.timeout_ns))
     })
 }
 

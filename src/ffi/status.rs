@@ -43,6 +43,8 @@ pub enum inferno_status {
     /// A defect of Inferno's, caught before it reached the host. Please report
     /// it with the text.
     Internal = 15,
+    /// The time that was given for a load or a run is over.
+    DeadlineExceeded = 16,
 }
 
 impl From<Kind> for inferno_status {
@@ -63,6 +65,7 @@ impl From<Kind> for inferno_status {
             Kind::LimitExceeded => inferno_status::LimitExceeded,
             Kind::RunFailed => inferno_status::RunFailed,
             Kind::Internal => inferno_status::Internal,
+            Kind::DeadlineExceeded => inferno_status::DeadlineExceeded,
         }
     }
 }
@@ -92,6 +95,7 @@ pub extern "C" fn inferno_status_name(status: i32) -> *const c_char {
         13 => c"LIMIT_EXCEEDED",
         14 => c"RUN_FAILED",
         15 => c"INTERNAL",
+        16 => c"DEADLINE_EXCEEDED",
         _ => c"UNKNOWN",
     };
     name.as_ptr()

@@ -1,6 +1,8 @@
-//! What the host may bring: for now its files. Owned, safe values.
+//! What the host may bring: its files and its memory. Owned, safe values.
 
+mod memory;
 mod reader;
 
+pub use memory::{AllocFn, FreeFn, HostMemory};
 pub(crate) use reader::io_error;
 pub use reader::{FileSize, Files, MemoryOnly, Reader, zeroed_buffer};

@@ -1,5 +1,6 @@
 //! Model-local functions, inlined: exporters write whole layers as functions.
 
+use super::Limits;
 use crate::error::{self, Result};
 use std::collections::HashMap;
 use tract_onnx::pb;
@@ -7,14 +8,11 @@ use tract_onnx::pb;
 /// How deep functions may call each other; ONNX forbids recursion.
 const DEEPEST: usize = 32;
 
-/// The most nodes that inlining may make: functions that call each other twice
-/// a level grow without bound otherwise.
-const MOST_NODES: usize = 1_000_000;
-
 type Functions = HashMap<(String, String), pb::FunctionProto>;
 
-/// Replaces every call of a model-local function by its body.
-pub(super) fn inline(proto: &mut pb::ModelProto) -> Result<()> {
+/// Replaces every call of a model-local function by its body. Functions that
+/// call each other twice a level grow without bound: `most` nodes may be made.
+pub(super) fn inline(proto: &mut pb::ModelProto, most: u64) -> Result<()> {
     if proto.functions.is_empty() {
         return Ok(());
     }
@@ -22,14 +20,15 @@ pub(super) fn inline(proto: &mut pb::ModelProto) -> Result<()> {
         .into_iter()
         .map(|f| ((f.domain().to_owned(), f.name().to_owned()), f))
         .collect();
-    let mut inliner = Inliner { functions: &functions, calls: 0, nodes: 0 };
+    let mut inliner = Inliner { functions: &functions, calls: 0, nodes: 0, most };
     proto.graph.as_mut().map_or(Ok(()), |graph| inliner.graph(graph, 0))
 }
 
 struct Inliner<'a> {
     functions: &'a Functions,
     calls: usize,
-    nodes: usize,
+    nodes: u64,
+    most: u64,
 }
 
 impl Inliner<'_> {
@@ -61,11 +60,7 @@ impl Inliner<'_> {
                     flat.push(node);
                 }
             }
-            if self.nodes > MOST_NODES {
-                return Err(error::limit_exceeded(format!(
-                    "more than {MOST_NODES} nodes after inlining functions"
-                )));
-            }
+            Limits::within("nodes with functions inlined", self.nodes, "max_nodes", self.most)?;
         }
         Ok(flat)
     }
@@ -214,7 +209,7 @@ mod tests {
             graph: Some(graph),
             ..Default::default()
         };
-        inline(&mut proto).unwrap();
+        inline(&mut proto, 100).unwrap();
         let nodes = proto.graph.unwrap().node;
         assert_eq!(nodes.len(), 4);
         assert_eq!(nodes[0].input, ["x"]);
@@ -234,6 +229,6 @@ mod tests {
             }),
             ..Default::default()
         };
-        assert!(inline(&mut proto).is_err());
+        assert!(inline(&mut proto, 1_000_000).is_err());
     }
 }

@@ -4,9 +4,9 @@ use super::lower;
 use super::memo::{InputSpec, Specialisation};
 use super::operators::framework;
 use super::weights::datum_type;
-use super::{Model, PortInfo};
-use crate::error::{self, Error, Kind, Result};
-use crate::panics;
+use super::{Limits, Model, PortInfo};
+use crate::error::{Error, Kind, Result};
+use crate::work;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::model::ParseResult;
@@ -20,40 +20,11 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_hir::infer::InferenceModel;
 
-/// The stack an import has: graphs nest, and a host's thread may be small.
-const STACK_BYTES: usize = 64 << 20;
-
 /// A model's graph at known shapes, decluttered, not yet lowered to kernels.
 pub struct Imported {
     pub(crate) graph: TypedModel,
     /// For each input of the graph, which input of the model feeds it.
     pub(crate) inputs: Vec<usize>,
-}
-
-/// Runs `work` on a thread of ours, whose stack is known; a panic in it is an
-/// error. The caller waits.
-pub(super) fn on_our_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let builder = std::thread::Builder::new().name("inferno-import".into()).stack_size(STACK_BYTES);
-    std::thread::scope(|scope| {
-        let thread = builder
-            .spawn_scoped(scope, || panics::caught(work))
-            .map_err(|e| error::out_of_memory(format!("no thread for the import: {e}")))?;
-        match thread.join() {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(import_panic(&panic)),
-            Err(_) => Err(error::internal("the import thread ended without an answer")),
-        }
-    })
-}
-
-/// A panic of the importer. tract asserts on allocations and on what a model
-/// says; neither is a defect of the host's, and the model is refused.
-fn import_panic(panic: &str) -> Error {
-    if panic.contains("failed to allocate") {
-        error::out_of_memory(format!("while importing: {panic}"))
-    } else {
-        error::invalid_model(format!("the importer could not digest it: {panic}"))
-    }
 }
 
 /// Builds the graph of `model` at `spec`.
@@ -76,7 +47,8 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
         let shape = shapes.get(input.name.as_str()).copied();
         input.r#type = shape.and_then(|s| concrete(input, s));
     }
-    graph.node.iter_mut().flat_map(super::vet::subgraphs_mut).for_each(forget_symbols);
+    // Symbols mean nothing any more, and what an output says is not needed.
+    forget_symbols(&mut graph);
     carry_outputs(&mut graph, &weights);
     let opset = super::vet::opset(&model.opsets, "");
     lower::rewrite(&mut graph, opset)?;
@@ -87,7 +59,10 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     };
     let parsed = framework().parse(&proto, None).map_err(|e| refusal(&e))?;
     let graph = with_weights(parsed, &weights, inputs.len()).map_err(|e| refusal(&e))?;
+    work::check()?;
     let graph = typed(graph, model, &inputs).map_err(|e| refusal(&e))?;
+    check_sizes(&graph, &model.limits)?;
+    work::check()?;
     Ok(Imported { graph, inputs })
 }
 
@@ -175,6 +150,28 @@ fn typed(mut graph: InferenceModel, model: &Model, inputs: &[usize]) -> TractRes
     super::halves::widen(&mut graph)?;
     lower::declutter(&mut graph)?;
     Ok(graph)
+}
+
+/// Every value whose dims are known is within the limits.
+fn check_sizes(graph: &TypedModel, limits: &Limits) -> Result<()> {
+    for node in &graph.nodes {
+        for fact in node.outputs.iter().map(|o| &o.fact) {
+            let what = |what: &str| format!("{node}: {what}");
+            let rank = fact.rank() as u64;
+            if rank > limits.rank {
+                Limits::within(&what("rank"), rank, "max_rank", limits.rank)?;
+            }
+            let Some(dims) = fact.shape.as_concrete() else { continue };
+            let size = fact.datum_type.size_of() as u64;
+            let bytes = dims.iter().try_fold(size, |n, d| n.checked_mul(*d as u64));
+            if bytes.is_none_or(|b| b > limits.tensor_bytes) {
+                let what = what(&format!("bytes of a value of dims {dims:?}"));
+                let (name, most) = ("max_tensor_bytes", limits.tensor_bytes);
+                Limits::within(&what, bytes.unwrap_or(u64::MAX), name, most)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// tract's loops keep their state from one run to the next; ONNX's start from

@@ -6,7 +6,8 @@ use crate::sync::Mutex;
 use crate::tensor::Shape;
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, PoisonError};
+use std::time::{Duration, Instant};
 use tract_onnx::prelude::Tensor;
 
 /// The most specialisations a model keeps; the oldest unused goes first.
@@ -42,40 +43,97 @@ impl PartialEq for InputSpec {
 type Made = Arc<dyn Any + Send + Sync>;
 
 /// The specialisations of one model. Its lock is taken when a session is
-/// compiled, never by a run; it is held while compiling, so that two sessions
-/// of one shape compile once.
+/// compiled, never by a run, and not held while compiling: two sessions of one
+/// shape compile once, the second waits for the first; others go on.
 #[derive(Default)]
 pub(super) struct Memo {
-    made: Mutex<VecDeque<(Vec<InputSpec>, Made)>>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    made: VecDeque<(Vec<InputSpec>, Made)>,
+    making: Vec<Vec<InputSpec>>,
+}
+
+impl State {
+    /// What was made of `spec`, which is now the last to go.
+    fn find(&mut self, spec: &[InputSpec]) -> Option<Made> {
+        let at = self.made.iter().position(|(s, _)| s == spec)?;
+        let entry = self.made.remove(at)?;
+        self.made.push_back(entry);
+        self.made.back().map(|(_, made)| made.clone())
+    }
+}
+
+/// One specialisation under way; however it ends, the waiters are told.
+struct Making<'a> {
+    memo: &'a Memo,
+    spec: &'a [InputSpec],
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let mut state = self.memo.state.lock();
+        state.making.retain(|s| s != self.spec);
+        self.memo.ended.notify_all();
+    }
 }
 
 impl Memo {
+    /// What was made of `spec`, or is made now by `make`. Waits for another
+    /// thread that makes it for at most `patience`; zero means for ever.
     pub(super) fn get_or_make<T: Send + Sync + 'static>(
         &self,
         spec: &Specialisation,
+        patience: Duration,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
-        let mut all = self.made.lock();
-        let made = match all.iter().position(|(s, _)| *s == spec.inputs) {
-            Some(at) => all.remove(at),
-            None => {
-                let made: Made = Arc::new(make()?);
-                Some((spec.inputs.clone(), made))
-            }
+        let spec = spec.inputs.as_slice();
+        let typed = |made: Made| {
+            made.downcast::<T>().map_err(|_| error::internal("a specialisation of another kind"))
         };
-        let (spec, made) = made.ok_or_else(|| error::internal("a specialisation vanished"))?;
-        let answer = made.clone().downcast::<T>();
-        all.push_back((spec, made));
-        if all.len() > KEPT {
-            all.pop_front();
+        let since = Instant::now();
+        let mut state = self.state.lock();
+        loop {
+            if let Some(made) = state.find(spec) {
+                return typed(made);
+            }
+            if !state.making.iter().any(|s| s == spec) {
+                break;
+            }
+            state = if patience.is_zero() {
+                self.ended.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let Some(left) = patience.checked_sub(since.elapsed()) else {
+                    return Err(error::deadline_exceeded(
+                        "another session's import of these shapes took longer than load_time_ns",
+                    ));
+                };
+                self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            };
         }
-        answer.map_err(|_| error::internal("a specialisation of another kind"))
+        state.making.push(spec.to_vec());
+        drop(state);
+        let making = Making { memo: self, spec };
+        let made: Made = Arc::new(make()?);
+        let mut state = self.state.lock();
+        state.made.push_back((spec.to_vec(), made.clone()));
+        if state.made.len() > KEPT {
+            state.made.pop_front();
+        }
+        drop(state);
+        drop(making);
+        typed(made)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FOREVER: Duration = Duration::ZERO;
 
     fn spec(n: usize) -> Specialisation {
         Specialisation { inputs: vec![InputSpec::Run(Shape::new(&[n]).unwrap())] }
@@ -84,13 +142,17 @@ mod tests {
     #[test]
     fn the_same_is_made_once_and_the_number_kept_is_bounded() {
         let memo = Memo::default();
-        let first = memo.get_or_make(&spec(0), || Ok(0usize)).unwrap();
+        let first = memo.get_or_make(&spec(0), FOREVER, || Ok(0usize)).unwrap();
         for n in 0..20 {
-            memo.get_or_make(&spec(n), || Ok(n)).unwrap();
-            let again = memo.get_or_make(&spec(0), || Ok(99usize)).unwrap();
+            memo.get_or_make(&spec(n), FOREVER, || Ok(n)).unwrap();
+            let again = memo.get_or_make(&spec(0), FOREVER, || Ok(99usize)).unwrap();
             assert!(Arc::ptr_eq(&first, &again), "used often, so kept");
         }
-        assert_eq!(memo.made.lock().len(), KEPT);
-        assert_eq!(*memo.get_or_make(&spec(1), || Ok(7usize)).unwrap(), 7, "long unused, so gone");
+        assert_eq!(memo.state.lock().made.len(), KEPT);
+        assert_eq!(
+            *memo.get_or_make(&spec(1), FOREVER, || Ok(7usize)).unwrap(),
+            7,
+            "long unused, so gone"
+        );
     }
 }

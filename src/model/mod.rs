@@ -11,6 +11,7 @@ mod describe;
 mod functions;
 mod halves;
 mod import;
+mod limits;
 mod lower;
 mod memo;
 mod operators;
@@ -20,20 +21,23 @@ mod weights;
 
 pub use describe::{About, Dim, PortInfo, find_port, port};
 pub use import::Imported;
+pub use limits::Limits;
 pub(crate) use lower::codegen;
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;
-pub use source::{LoadOptions, Source};
+pub use source::{Isolation, LoadOptions, Source};
 pub(crate) use weights::{fill, strings, zeros};
 
 use crate::error::{self, Result};
 use crate::log::log_line;
+use crate::work;
 use memo::Memo;
 use prost::Message;
 use source::Bytes;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::Duration;
 use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 
@@ -50,6 +54,7 @@ pub struct Model {
     graph: pb::GraphProto,
     opsets: Vec<pb::OperatorSetIdProto>,
     weights: HashMap<String, Arc<Tensor>>,
+    limits: Limits,
     memo: Memo,
 }
 
@@ -57,8 +62,13 @@ impl Model {
     /// Reads, checks and describes a model.
     pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
         let name = options.name.clone().unwrap_or_else(|| source.name());
-        let loaded = import::on_our_stack(|| Self::read(&source, options, &name))
-            .map_err(|e| if e.detail().contains(&name) { e } else { e.at(&name) })?;
+        let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
+        if options.isolation == Isolation::Process {
+            return Err(named(error::unsupported("isolation in a process is not there yet")));
+        }
+        let budget = options.limits.budget();
+        let read = || Self::read(&source, options, &name);
+        let loaded = work::to_its_end(budget, "the load", read).map_err(named)?;
         log_line!(
             Info,
             "loaded {name}: {} nodes, {} bytes of weights",
@@ -79,12 +89,15 @@ impl Model {
         let hash = *blake3::hash(bytes.as_slice()).as_bytes();
         let mut proto = decode(bytes.as_slice())?;
         drop(bytes);
-        functions::inline(&mut proto)?;
-        vet::check(&proto)?;
+        work::check()?;
+        vet::check_counts(&proto, &options.limits)?;
+        functions::inline(&mut proto, options.limits.nodes)?;
+        vet::check(&proto, &options.limits)?;
+        work::check()?;
         let mut about = describe::about(&proto, hash);
         let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
         let folder = source.folder(options);
-        let weights = weights::take(&mut graph, &folder)?;
+        let weights = weights::take(&mut graph, &folder, options.limits.weight_bytes)?;
         about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
         Ok(Model {
             name: describe::c_string(name),
@@ -94,6 +107,7 @@ impl Model {
             graph,
             opsets: proto.opset_import,
             weights,
+            limits: options.limits,
             memo: Memo::default(),
         })
     }
@@ -126,11 +140,21 @@ impl Model {
     /// What `make` makes of this model at `spec`: made once, shared by all who
     /// ask for the same.
     pub(crate) fn specialised<T: Send + Sync + 'static>(
-        &self,
+        self: &Arc<Self>,
         spec: &Specialisation,
-        make: impl FnOnce(Imported) -> Result<T> + Send,
+        make: impl FnOnce(Imported) -> Result<T> + Send + 'static,
     ) -> Result<Arc<T>> {
-        self.memo.get_or_make(spec, || import::on_our_stack(|| make(import::import(self, spec)?)))
+        let patience = Duration::from_nanos(self.limits.load_time_ns);
+        self.memo.get_or_make(spec, patience, || {
+            let (model, spec) = (self.clone(), spec.clone());
+            let import = move || make(import::import(&model, &spec)?);
+            work::within(self.limits.budget(), "the import", import)
+        })
+    }
+
+    /// What it may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a model's bytes come from: a path, memory, the host's reader.
 
+use super::Limits;
 use crate::error::{self, Result};
 use crate::host::{FileSize, Files, MemoryOnly, Reader, io_error};
 use std::path::Path;
@@ -15,32 +16,32 @@ pub enum Source<'a> {
     Reader(String, Arc<dyn Reader>),
 }
 
+/// Where a model is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Nowhere.
+    #[default]
+    None,
+    /// In a process of its own.
+    Process,
+}
+
 /// How to load.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct LoadOptions {
     /// What messages call the model.
     pub name: Option<String>,
-    /// The largest file taken.
-    pub max_file_bytes: u64,
+    /// What the model may ask for.
+    pub limits: Limits,
     /// Reads external data of a model loaded from memory.
     pub reader: Option<Arc<dyn Reader>>,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        LoadOptions { name: None, max_file_bytes: 2 << 30, reader: None }
-    }
+    /// Where it is tried first.
+    pub isolation: Isolation,
 }
 
 impl LoadOptions {
     fn check_size(&self, size: u64) -> Result<()> {
-        if size > self.max_file_bytes {
-            return Err(error::limit_exceeded(format!(
-                "{size} bytes: expected at most max_file_bytes, {}",
-                self.max_file_bytes
-            )));
-        }
-        Ok(())
+        Limits::within("bytes of a file", size, "max_file_bytes", self.limits.file_bytes)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Weights: `TensorProto`s as tensors, read once and shared.
 
+use super::Limits;
 use super::source::Folder;
 use crate::error::{self, Result};
 use crate::tensor::{DType, Shape};
@@ -41,11 +42,15 @@ pub(crate) fn datum_type(dtype: DType) -> DatumType {
 pub(super) fn take(
     graph: &mut pb::GraphProto,
     folder: &Folder,
+    most: u64,
 ) -> Result<HashMap<String, Arc<Tensor>>> {
     let mut weights = HashMap::new();
+    let mut bytes = 0u64;
     for proto in std::mem::take(&mut graph.initializer) {
-        let tensor = tensor(&proto, folder)
-            .map_err(|e| e.at(format_args!("initializer {:?}", proto.name)))?;
+        let at = |e: error::Error| e.at(format_args!("initializer {:?}", proto.name));
+        bytes = bytes.saturating_add(declared_bytes(&proto));
+        Limits::within("bytes of weights", bytes, "max_weight_bytes", most).map_err(at)?;
+        let tensor = tensor(&proto, folder).map_err(at)?;
         weights.insert(proto.name, Arc::new(tensor));
     }
     let mut failed = None;
@@ -65,6 +70,13 @@ pub(super) fn take(
         localise(graph, folder)?;
     }
     Ok(weights)
+}
+
+/// The bytes that a tensor's dims ask for.
+fn declared_bytes(proto: &TensorProto) -> u64 {
+    let size = DType::from_onnx(proto.data_type).map_or(1, DType::size_bytes) as u64;
+    let dims = proto.dims.iter().map(|d| u64::try_from(*d).unwrap_or(0));
+    dims.fold(size, u64::saturating_mul)
 }
 
 /// Rewrites the tensors of a sub-graph so that tract reads them right: checked,

@@ -2,10 +2,12 @@
 
 use super::Value;
 use super::indices::IndexChecks;
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::model::{Imported, Model, Specialisation, codegen};
 use crate::panics;
+use crate::pool::Scope;
 use crate::tensor::Shape;
+use crate::work;
 use std::sync::Arc;
 use tract_onnx::prelude::{
     IntoRunnable, TValue, TVec, TractError, TypedFact, TypedModel, TypedSimplePlan,
@@ -18,6 +20,8 @@ use tract_onnx::tract_core::plan::eval;
 pub struct Program {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
+    /// What a run may hold at once, in bytes.
+    memory_bytes: u64,
     inputs: Vec<usize>,
     /// The shape of each output, when it does not depend on the values.
     outputs: Vec<Option<Shape>>,
@@ -25,11 +29,12 @@ pub struct Program {
 
 impl Program {
     /// The program of `model` at `spec`: compiled once for all who ask.
-    pub fn of(model: &Model, spec: &Specialisation) -> Result<Arc<Program>> {
-        model.specialised(spec, Program::compile)
+    pub fn of(model: &Arc<Model>, spec: &Specialisation) -> Result<Arc<Program>> {
+        let memory_bytes = model.limits().memory_bytes;
+        model.specialised(spec, move |imported| Program::compile(imported, memory_bytes))
     }
 
-    fn compile(imported: Imported) -> Result<Program> {
+    fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
         let Imported { graph, inputs } = imported;
         let compiled = || -> Result<(Arc<TypedSimplePlan>, Vec<Option<Shape>>), TractError> {
             let mut graph: TypedModel = graph;
@@ -41,7 +46,7 @@ impl Program {
         };
         let (plan, outputs) = compiled().map_err(|e| error::unsupported(format!("{e:#}")))?;
         let checks = Arc::new(IndexChecks::of(plan.model()));
-        Ok(Program { plan, checks, inputs, outputs })
+        Ok(Program { plan, checks, memory_bytes, inputs, outputs })
     }
 
     /// For each input of a run, which input of the model it is.
@@ -57,7 +62,8 @@ impl Program {
     /// What a session needs to run it.
     pub fn state(self: &Arc<Self>) -> Result<State> {
         let (plan, checks) = (self.plan.clone(), self.checks.clone());
-        Ok(State { inner: spawn(&plan)?, plan, checks, args: TVec::new() })
+        let memory_bytes = self.memory_bytes;
+        Ok(State { inner: spawn(&plan)?, plan, checks, memory_bytes, args: TVec::new() })
     }
 }
 
@@ -73,6 +79,7 @@ fn spawn(plan: &Arc<TypedSimplePlan>) -> Result<TypedSimpleState> {
 pub struct State {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
+    memory_bytes: u64,
     inner: TypedSimpleState,
     args: TVec<TValue>,
 }
@@ -86,12 +93,24 @@ impl State {
     /// Runs all steps. After a failure, a panic among them, the state is as
     /// before the run.
     pub fn run(&mut self) -> Result<TVec<TValue>> {
+        let scope = Scope::open(self.memory_bytes);
+        let outcome = self.steps();
+        let outcome = scope.settle().and(outcome);
+        if outcome.is_err() {
+            // What the failed run left behind must not be seen by the next.
+            self.inner = spawn(&self.plan)?;
+        }
+        outcome
+    }
+
+    fn steps(&mut self) -> Result<TVec<TValue>> {
         let args = std::mem::take(&mut self.args);
         let mut at = None;
         let (inner, checks) = (&mut self.inner, &self.checks);
         let outcome = panics::caught(|| {
             inner.run_plan_with_eval(args, |ctx, state, node, inputs| {
                 at = Some(node.id);
+                work::check()?;
                 checks.check(node.id, &inputs)?;
                 let outcome = eval(ctx, state, node, inputs);
                 if outcome.is_ok() {
@@ -100,20 +119,22 @@ impl State {
                 outcome
             })
         });
-        let place = || at.map(|id| format!("node {}: ", self.inner.model().node(id)));
+        let place = || at.map(|id| format!("node {}", self.inner.model().node(id)));
         let why = match outcome {
             Ok(Ok(outputs)) => {
                 self.forget_inputs();
                 return Ok(outputs);
             }
-            Ok(Err(e)) => format!("{e:#}"),
+            Ok(Err(e)) => match e.downcast_ref::<Error>() {
+                Some(ours) => {
+                    return Err(ours.clone().at(place().unwrap_or_else(|| "a run".to_owned())));
+                }
+                None => format!("{e:#}"),
+            },
             // Operators assert on values they cannot take.
             Err(panic) => format!("it refused its values: {panic}"),
         };
-        let failed = error::run_failed(place().unwrap_or_default() + &why);
-        // What the failed run left behind must not be seen by the next.
-        self.inner = spawn(&self.plan)?;
-        Err(failed)
+        Err(error::run_failed(why).at(place().unwrap_or_else(|| "a run".to_owned())))
     }
 
     /// An input that no step reads stays where the run was given it.

@@ -6,8 +6,11 @@ use super::{BoundInput, BoundOutput, SessionOptions};
 use crate::error::{self, Result};
 use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
 use crate::plan::{Program, State, Value};
+use crate::pool::Scope;
 use crate::tensor::{DType, Data, Shape, View};
+use crate::work::Deadline;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where an input's value comes from.
 pub(super) enum Role {
@@ -286,9 +289,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Runs once. Nothing changes when it fails.
-    pub fn run(&mut self) -> Result<()> {
+    /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
+    pub fn run(&mut self, time: Duration) -> Result<()> {
         self.prepare()?;
+        let _deadline = Deadline::after(time);
+        let scope = Scope::open(u64::MAX);
         for index in 0..self.inputs.len() {
             self.value(index)?;
             let input = &mut self.inputs[index];
@@ -300,7 +305,7 @@ impl Inner {
             }
         }
         let results = self.compute()?;
-        self.commit(results)
+        self.commit(results, &scope)
     }
 
     fn compute(&mut self) -> Result<Vec<Value>> {
@@ -315,7 +320,7 @@ impl Inner {
     }
 
     /// Hands the results on: checked first, then bound buffers, outputs, state.
-    fn commit(&mut self, results: Vec<Value>) -> Result<()> {
+    fn commit(&mut self, results: Vec<Value>, scope: &Scope<'_>) -> Result<()> {
         if results.len() != self.outputs.len() {
             return Err(error::internal(format!("{} outputs came of a run", results.len())));
         }
@@ -328,10 +333,15 @@ impl Inner {
         for pair in &self.pairs {
             pair.accepts(&self.model, self.inputs[pair.input].shape, &results[pair.output])?;
         }
+        let mut states = Vec::with_capacity(self.pairs.len());
         for pair in &self.pairs {
             // Its own memory: the host may hold a view of the output.
             let value = &results[pair.output];
-            let state = Value::from_bytes(value.dtype(), *value.shape(), value.bytes())?;
+            states.push(Value::from_bytes(value.dtype(), *value.shape(), value.bytes())?);
+        }
+        // The last boundary: from here on nothing fails.
+        scope.settle()?;
+        for (pair, state) in self.pairs.iter().zip(states) {
             self.inputs[pair.input].value = Some(state);
         }
         for (output, value) in self.outputs.iter_mut().zip(results) {

@@ -183,7 +183,6 @@ static inferno_status enter(int which) {
 /* While a long run goes on, every function of the session answers BUSY. */
 static void busy(void) {
     pthread_t thread;
-    time_t give_up = time(NULL) + 120;
     for (size_t i = 0; i < HEAVY * HEAVY; i++) {
         heavy_x[i] = model_weight(7, (unsigned)i);
     }
@@ -197,6 +196,7 @@ static void busy(void) {
     for (int which = 0; which <= 12; which++) {
         inferno_status status;
         int strange = 0;
+        time_t give_up = time(NULL) + 60;
         do {
             status = enter(which);
             strange += status != INFERNO_STATUS_OK && status != INFERNO_STATUS_BUSY &&

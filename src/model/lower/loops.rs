@@ -302,6 +302,7 @@ impl EvalOp for LoopOp {
         let mut turn = 0;
         while on && turn < count {
             ensure!(turn < MOST_TURNS, "Loop: still going after {MOST_TURNS} turns");
+            crate::work::check()?;
             let mut feed = tvec!(tensor0(turn).into_tvalue(), tensor0(on).into_tvalue());
             feed.extend(carried.iter().cloned());
             feed.extend(closures.iter().cloned());
