@@ -183,6 +183,22 @@ typedef enum inferno_dtype {
 } inferno_dtype;
 
 /**
+ * Where a model is tried before it is trusted.
+ */
+typedef enum inferno_isolation {
+  /**
+   * Nowhere: it is vetted and loaded in this process.
+   */
+  INFERNO_ISOLATION_NONE = 0,
+  /**
+   * In a process of its own, with limits on memory, time and system calls:
+   * the helper program `inferno-check` loads it and runs it once. When that
+   * ends well it is loaded here.
+   */
+  INFERNO_ISOLATION_PROCESS = 1,
+} inferno_isolation;
+
+/**
  * How much a log line matters; lower is more.
  */
 typedef enum inferno_log_level {

@@ -37,6 +37,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -381,9 +382,9 @@ class model_options {
     name_ = std::move(name);
     return *this;
   }
-  /** The largest file taken. */
-  model_options& with_max_file_bytes(std::uint64_t bytes) {
-    max_file_bytes_ = bytes;
+  /** What the model may ask for: the defaults of inferno_model_limits_init, changed by you. */
+  model_options& with_limits(const inferno_model_limits& limits) {
+    limits_ = limits;
     return *this;
   }
   /** Reads external data of a model loaded from memory; must live until the load is done. */
@@ -397,14 +398,14 @@ class model_options {
     inferno_model_options made{};
     static_cast<void>(inferno_model_options_init(&made, sizeof made));
     if (!name_.empty()) made.name = name_.c_str();
-    if (max_file_bytes_ != 0) made.max_file_bytes = max_file_bytes_;
+    if (limits_.struct_size != 0) made.limits = &limits_;
     made.reader = reader_;
     return made;
   }
 
  private:
   std::string name_;
-  std::uint64_t max_file_bytes_ = 0;
+  inferno_model_limits limits_{};
   const inferno_reader* reader_ = nullptr;
 };
 
@@ -690,6 +691,13 @@ class session : public detail::owner<inferno_session, inferno_session_free> {
 
   /** inferno_session_run */
   returns<void> run() { return detail::done(inferno_session_run(get(), nullptr)); }
+  /** The same within `timeout`; past it the status is DEADLINE_EXCEEDED and nothing has changed. */
+  returns<void> run(std::chrono::nanoseconds timeout) {
+    inferno_run_options options{};
+    static_cast<void>(inferno_run_options_init(&options, sizeof options));
+    options.timeout_ns = timeout.count() > 0 ? static_cast<std::uint64_t>(timeout.count()) : 1;
+    return detail::done(inferno_session_run(get(), &options));
+  }
   /** inferno_session_reset */
   returns<void> reset() { return detail::done(inferno_session_reset(get())); }
 

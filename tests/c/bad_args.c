@@ -281,9 +281,21 @@ static void ignore_log(void *user_data, int32_t level, const char *module, const
     (void)user_data, (void)level, (void)module, (void)message;
 }
 
+static void *plain_alloc(void *user_data, size_t size_bytes, size_t alignment) {
+    void *block = NULL;
+    (void)user_data;
+    return posix_memalign(&block, alignment < 16 ? 16 : alignment, size_bytes) == 0 ? block : NULL;
+}
+
+static void plain_free(void *user_data, void *block, size_t size_bytes, size_t alignment) {
+    (void)user_data, (void)size_bytes, (void)alignment;
+    free(block);
+}
+
 static void inits(void) {
     BAD_INIT(inferno_runtime_options, inferno_runtime_options_init);
     BAD_INIT(inferno_model_options, inferno_model_options_init);
+    BAD_INIT(inferno_model_limits, inferno_model_limits_init);
     BAD_INIT(inferno_session_options, inferno_session_options_init);
     BAD_INIT(inferno_run_options, inferno_run_options_init);
 }
@@ -319,7 +331,34 @@ static void sized_structs(void) {
     BAD_STRUCT(inferno_reader, reader,
                inferno_model_load_memory(bytes.data, bytes.size, &load_options.now, &out.model),
                CHECK_OK(inferno_model_free(out.model)));
+
+    GROWN(inferno_model_limits) limits = {0};
+    inferno_model_limits_init(&limits.now, sizeof limits.now);
+    inferno_model_options_init(&load_options.now, sizeof load_options.now);
+    load_options.now.limits = &limits.now;
+    BAD_STRUCT(inferno_model_limits, limits,
+               inferno_model_load_memory(bytes.data, bytes.size, &load_options.now, &out.model),
+               CHECK_OK(inferno_model_free(out.model)));
+    load_options.now.limits = NULL;
+    const int32_t no_isolation[] = {-1, 2, INT32_MAX};
+    for (size_t i = 0; i < COUNT_OF(no_isolation); i++) {
+        load_options.now.isolation = no_isolation[i];
+        REFUSED(inferno_model_load_memory(bytes.data, bytes.size, &load_options.now, &out.model),
+                INVALID_ARGUMENT, "isolation");
+    }
     pb_free(&bytes);
+
+    /* inferno_init looks at its options when it starts the runtime or not. */
+    GROWN(inferno_allocator) allocator = {
+        .now = {sizeof(inferno_allocator), NULL, plain_alloc, plain_free}};
+    runtime.now.struct_size = sizeof runtime.now;
+    runtime.now.allocator = &allocator.now;
+    BAD_STRUCT(inferno_allocator, allocator, inferno_init(&runtime.now),
+               CHECK_OK(inferno_shutdown()));
+    allocator.now = (inferno_allocator){sizeof allocator.now, NULL, NULL, plain_free};
+    REFUSED(inferno_init(&runtime.now), INVALID_ARGUMENT, "allocator.alloc");
+    allocator.now = (inferno_allocator){sizeof allocator.now, NULL, plain_alloc, NULL};
+    REFUSED(inferno_init(&runtime.now), INVALID_ARGUMENT, "allocator.free");
 
     GROWN(inferno_session_options) options = {0};
     inferno_session_options_init(&options.now, sizeof options.now);
@@ -373,7 +412,7 @@ static void plain_values(void) {
         CHECK(inferno_dtype_size(no_dtypes[i]) == 0);
         CHECK(strcmp(inferno_dtype_name(no_dtypes[i]), "undefined") == 0);
     }
-    const int32_t no_statuses[] = {-1, 16, 99, INT32_MAX, INT32_MIN};
+    const int32_t no_statuses[] = {-1, 17, 99, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < COUNT_OF(no_statuses); i++) {
         CHECK(strcmp(inferno_status_name(no_statuses[i]), "UNKNOWN") == 0);
     }

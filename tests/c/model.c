@@ -319,7 +319,8 @@ static void names(void) {
     inferno_model_options options = load_defaults();
     CHECK(options.name == NULL);
     CHECK(options.reader == NULL);
-    CHECK(options.max_file_bytes == (uint64_t)2 << 30);
+    CHECK(options.limits == NULL);
+    CHECK(options.isolation == INFERNO_ISOLATION_NONE);
     char name[] = "policy \xe2\x82\xac";
     options.name = name;
     REQUIRE_OK(load_status(model_mlp(), &options, &model));
@@ -430,7 +431,10 @@ static void size_limits(void) {
     pack_file(&p, 0, "m", bytes.data, bytes.size);
     inferno_reader reader = reader_of(&p);
     scratch_write("limit.onnx", bytes.data, bytes.size);
-    options.max_file_bytes = bytes.size - 1;
+    inferno_model_limits limits;
+    REQUIRE_OK(inferno_model_limits_init(&limits, sizeof limits));
+    options.limits = &limits;
+    limits.max_file_bytes = bytes.size - 1;
     CHECK_STATUS(inferno_model_load(scratch("limit.onnx"), &options, &model),
                  INFERNO_STATUS_LIMIT_EXCEEDED);
     CHECK_STATUS(inferno_model_load_memory(bytes.data, bytes.size, &options, &model),
@@ -439,7 +443,7 @@ static void size_limits(void) {
                  INFERNO_STATUS_LIMIT_EXCEEDED);
     CHECK(pack_balanced(&p) && p.reads == 0);
     CHECK(model == NULL);
-    options.max_file_bytes = bytes.size;
+    limits.max_file_bytes = bytes.size;
     if (CHECK_OK(inferno_model_load(scratch("limit.onnx"), &options, &model))) {
         CHECK_OK(inferno_model_free(model));
     }

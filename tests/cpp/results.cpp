@@ -132,7 +132,10 @@ void refuses() {
   CHECK(absent.error().name() == std::string("NOT_FOUND"));
   CHECK(absent.error().text().find("no/such/model.onnx") != std::string::npos);
   CHECK(inferno::model::load(nullptr).error().code() == INFERNO_STATUS_INVALID_ARGUMENT);
-  const auto named = inferno::model_options().with_name("noise").with_max_file_bytes(1024);
+  inferno_model_limits small{};
+  CHECK(inferno_model_limits_init(&small, sizeof small) == INFERNO_STATUS_OK);
+  small.max_file_bytes = 1024;
+  const auto named = inferno::model_options().with_name("noise").with_limits(small);
   CHECK(inferno::model::load_memory("noise", 5, named).error().code() ==
         INFERNO_STATUS_INVALID_MODEL);
 
@@ -144,7 +147,7 @@ void refuses() {
       model, inferno::session_options().with_shape("image", {1, 2, 3, 4, 5, 6, 7, 8, 9})));
 
   inferno::session open = *inferno::session::create(model);
-  const inferno::status ran = open.run();
+  const inferno::status ran = open.run(std::chrono::seconds(60));
   CHECK(ran.code() == INFERNO_STATUS_NOT_READY);
   CHECK(ran.text().find("batch") != std::string::npos);
 
