@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Builds and runs the C tests of tests/c against the built library.
 #
-#   tests/c.sh [--lib-dir DIR] [--static] [--only NAME] [--valgrind]
+#   tests/c.sh [--lib-dir DIR] [--static] [--only NAME] [--valgrind] [--jobs N]
 #
 #   --lib-dir DIR  where libinferno.so and libinferno.a are (target/debug)
 #   --static       links libinferno.a
 #   --only NAME    one program, such as `model`; or `header`, the check that bad_args.c calls every
 #                  function there is
 #   --valgrind     runs the programs under valgrind
+#   --jobs N       runs so many programs at a time (1)
 #
 # RUNNER is put before each program; CC is the compiler (cc). What compare.c compares with is in
 # target/reference, when tests/models/reference.py has written it: every folder of its index.txt.
@@ -19,11 +20,13 @@ lib_dir=$target/debug
 linkage=shared
 only=
 runner=${RUNNER:-}
+jobs=1
 while [ $# -gt 0 ]; do
     case $1 in
         --lib-dir) lib_dir=${2:?--lib-dir needs a folder}; shift ;;
         --static) linkage=static ;;
         --only) only=${2:?--only needs a name}; shift ;;
+        --jobs) jobs=${2:?--jobs needs a number}; shift ;;
         --valgrind)
             runner="valgrind -q --fair-sched=try --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite" ;;
         *) echo "tests/c.sh: unknown argument $1" >&2; exit 2 ;;
@@ -88,21 +91,38 @@ case $linkage in
         link=("$library" -Wl,-z,noexecstack -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc) ;;
 esac
 
-run() { # name, arguments
-    local name=$1 log code counts
-    shift
-    log=$out/$name.log
+# Runs a program, with its output in $out/$label.log and its exit status in $out/$label.code.
+execute() { # label, program, arguments
+    local label=$1 program=$2
+    shift 2
     # shellcheck disable=SC2086
-    timeout -k 10 "$limit" $runner "$out/$name" "$@" >"$log" 2>&1
-    code=$?
-    counts=$(sed -n 's/^checks: \([0-9]*\) failures: \([0-9]*\)$/\1 \2/p' "$log" | tail -1)
-    sed '/^checks: [0-9]* failures: [0-9]*$/d' "$log"
-    # shellcheck disable=SC2086
-    tally "$name" ${counts:-0 0}
-    if [ -z "$counts" ] || { [ "$code" -ne 0 ] && [ "${counts#* }" -eq 0 ]; }; then
-        echo "$name: ended with exit status $code"
-        failed=$((failed + 1))
-    fi
+    timeout -k 10 "$limit" $runner "$out/$program" "$@" >"$out/$label.log" 2>&1
+    echo $? >"$out/$label.code"
+}
+
+labels=()
+start() { # as execute
+    labels+=("$1")
+    rm -f "$out/$1.code"
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+    execute "$@" &
+}
+
+# What the started programs came to, in their order.
+collect() {
+    local label code counts
+    wait
+    for label in "${labels[@]}"; do
+        code=$(cat "$out/$label.code" 2>/dev/null || echo none)
+        counts=$(sed -n 's/^checks: \([0-9]*\) failures: \([0-9]*\)$/\1 \2/p' "$out/$label.log" | tail -1)
+        sed '/^checks: [0-9]* failures: [0-9]*$/d' "$out/$label.log"
+        # shellcheck disable=SC2086
+        tally "$label" ${counts:-0 0}
+        if [ -z "$counts" ] || { [ "$code" != 0 ] && [ "${counts#* }" -eq 0 ]; }; then
+            echo "$label: ended with exit status $code"
+            failed=$((failed + 1))
+        fi
+    done
 }
 
 cases() {
@@ -121,14 +141,15 @@ for source in tests/c/*.c; do
         failed=$((failed + 1))
         continue
     fi
-    run "$name"
     if [ "$name" = compare ]; then
         mapfile -t found < <(cases)
         if [ ${#found[@]} -gt 0 ]; then
-            run compare --refused tests/c/compare.refused "${found[@]}"
+            start reference compare --refused tests/c/compare.refused "${found[@]}"
         fi
     fi
+    start "$name" "$name"
 done
+collect
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

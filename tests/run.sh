@@ -84,7 +84,7 @@ if [ $quick = no ]; then
     step package tests/package.sh
     # The debug library: tract fills fresh tensors there, so that what valgrind
     # finds is ours. (In a release build it compares padding it never wrote.)
-    step c-valgrind tests/c.sh --lib-dir target/debug --valgrind
+    step c-valgrind tests/c.sh --lib-dir target/debug --valgrind --jobs 2
 fi
 
 echo "$passed passed, $failed failed"
