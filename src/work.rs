@@ -6,7 +6,7 @@
 //! depend on it:
 //!
 //! - past its deadline it is *abandoned*. The waiter answers
-//!   `DEADLINE_EXCEEDED` at once. The thread gets the lowest priority, every
+//!   `DEADLINE_EXCEEDED` at once. The thread gets a low priority, every
 //!   tensor it asks for is refused, which unwinds it, and if it is still at work
 //!   after as long again it is kept at its next request (see [`crate::pool`]);
 //! - when it asks for memory that cannot be had and Rust would end the process,
@@ -171,7 +171,7 @@ unsafe fn run<T: Send>(
         }
         State::Abandoned => {
             let left = LEFT_BEHIND.fetch_add(1, Ordering::Relaxed) + 1;
-            priority::lowest(task.tid.load(Ordering::Acquire));
+            priority::low(task.tid.load(Ordering::Acquire));
             log_line!(Warn, "{what}: past its deadline, abandoned ({left} left behind now)");
             Err(error::deadline_exceeded(format!(
                 "{what}: not done after {} ms: expected at most load_time_ns",
@@ -206,20 +206,22 @@ fn refused(panic: &str) -> Error {
 
 #[cfg(target_os = "linux")]
 mod priority {
-    //! The scheduler's word for "only when nobody else wants the processor".
+    //! How much of the processor a thread gets when others want it, too.
+
+    /// About a tenth. (Least of all would be worse: such a thread can be stopped
+    /// for long while it holds a lock of the C library's.)
+    const NICE: i32 = 10;
 
     pub(super) fn this_thread() -> i32 {
         // SAFETY: it has no conditions.
         unsafe { libc::gettid() }
     }
 
-    pub(super) fn lowest(tid: i32) {
-        // SAFETY: a zeroed `sched_param` is a valid one.
-        let param = unsafe { std::mem::zeroed::<libc::sched_param>() };
+    pub(super) fn low(tid: i32) {
         if tid > 0 {
-            // SAFETY: `param` lives across the call; a thread that has ended is
-            // an error, which changes nothing.
-            unsafe { libc::sched_setscheduler(tid, libc::SCHED_IDLE, &param) };
+            // SAFETY: it takes numbers; a thread that has ended is an error,
+            // which changes nothing.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, tid as libc::id_t, NICE) };
         }
     }
 }
@@ -230,7 +232,7 @@ mod priority {
         0
     }
 
-    pub(super) fn lowest(_: i32) {}
+    pub(super) fn low(_: i32) {}
 }
 
 #[cfg(test)]

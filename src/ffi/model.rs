@@ -87,7 +87,7 @@ pub struct inferno_model_limits {
     /// How long a load, or the import for new shapes, may take, in nanoseconds;
     /// 0 = for ever. Default 60 s. The call then answers
     /// `INFERNO_STATUS_DEADLINE_EXCEEDED`; work that does not end by itself is
-    /// left behind on a thread of the lowest priority, starved of memory, and
+    /// left behind on a thread of a low priority, starved of memory, and
     /// no more than eight such threads may exist: with as many, loads and
     /// imports are refused.
     pub load_time_ns: u64,

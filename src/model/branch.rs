@@ -6,6 +6,7 @@
 //! when it may be taken, and puts the chosen one in the place of the node when
 //! the condition is a constant after shape inference.
 
+use super::lower::scalar;
 use std::collections::HashMap;
 use tract_onnx::model::{OnnxOpRegister, ParseResult, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -139,7 +140,7 @@ impl InferenceOp for Branch {
         let observed = observed.into_iter().cloned().collect();
         let found = match inputs[0].value.concretize() {
             Some(condition) => {
-                let taken = condition.cast_to_scalar::<bool>()?;
+                let taken = scalar::<bool>(&condition)?;
                 let arm = if taken { &mut self.then_arm } else { &mut self.else_arm };
                 arm.infer(&inputs)?
             }
@@ -171,7 +172,7 @@ impl InferenceOp for Branch {
     ) -> TractResult<TVec<OutletId>> {
         let inputs: TVec<OutletId> = node.inputs.iter().map(|o| mapping[o]).collect();
         if let Some(condition) = target.outlet_fact(inputs[0])?.konst.clone() {
-            let taken = condition.cast_to_scalar::<bool>()?;
+            let taken = scalar::<bool>(&condition)?;
             let arm = if taken { &self.then_arm } else { &self.else_arm };
             return arm.splice(&node.name, target, &inputs);
         }
@@ -274,7 +275,7 @@ impl EvalOp for RunTimeIf {
     not_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let condition = inputs[0].cast_to_scalar::<bool>()?;
+        let condition = scalar::<bool>(&inputs[0])?;
         let arm = if condition { &self.then_arm } else { &self.else_arm };
         let taken = arm.as_ref().map_err(|why| {
             format_err!("the condition is {condition}, and that branch cannot be compiled: {why}")

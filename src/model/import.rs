@@ -42,6 +42,7 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
             }
         }
     }
+    super::vet::check_parameters(&graph, &weights)?;
     graph.input.retain(|i| !weights.contains_key(&i.name));
     for input in &mut graph.input {
         let shape = shapes.get(input.name.as_str()).copied();
@@ -146,6 +147,7 @@ fn typed(mut graph: InferenceModel, model: &Model, inputs: &[usize]) -> TractRes
         graph.set_input_fact(at, fact)?;
     }
     let mut graph = graph.into_typed()?;
+    super::geometry::check(&graph)?;
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;
     lower::declutter(&mut graph)?;

@@ -9,6 +9,7 @@
 mod branch;
 mod describe;
 mod functions;
+mod geometry;
 mod halves;
 mod import;
 mod limits;

@@ -2,6 +2,7 @@
 
 use super::Value;
 use super::indices::IndexChecks;
+use super::large::LargeSteps;
 use crate::error::{self, Error, Result};
 use crate::model::{Imported, Model, Specialisation, codegen};
 use crate::panics;
@@ -20,6 +21,7 @@ use tract_onnx::tract_core::plan::eval;
 pub struct Program {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
+    large: Arc<LargeSteps>,
     /// What a run may hold at once, in bytes.
     memory_bytes: u64,
     inputs: Vec<usize>,
@@ -46,7 +48,8 @@ impl Program {
         };
         let (plan, outputs) = compiled().map_err(|e| error::unsupported(format!("{e:#}")))?;
         let checks = Arc::new(IndexChecks::of(plan.model()));
-        Ok(Program { plan, checks, memory_bytes, inputs, outputs })
+        let large = Arc::new(LargeSteps::of(plan.model(), memory_bytes)?);
+        Ok(Program { plan, checks, large, memory_bytes, inputs, outputs })
     }
 
     /// For each input of a run, which input of the model it is.
@@ -61,9 +64,14 @@ impl Program {
 
     /// What a session needs to run it.
     pub fn state(self: &Arc<Self>) -> Result<State> {
-        let (plan, checks) = (self.plan.clone(), self.checks.clone());
-        let memory_bytes = self.memory_bytes;
-        Ok(State { inner: spawn(&plan)?, plan, checks, memory_bytes, args: TVec::new() })
+        Ok(State {
+            inner: spawn(&self.plan)?,
+            plan: self.plan.clone(),
+            checks: self.checks.clone(),
+            large: self.large.clone(),
+            memory_bytes: self.memory_bytes,
+            args: TVec::new(),
+        })
     }
 }
 
@@ -79,6 +87,7 @@ fn spawn(plan: &Arc<TypedSimplePlan>) -> Result<TypedSimpleState> {
 pub struct State {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
+    large: Arc<LargeSteps>,
     memory_bytes: u64,
     inner: TypedSimpleState,
     args: TVec<TValue>,
@@ -94,25 +103,33 @@ impl State {
     /// before the run.
     pub fn run(&mut self) -> Result<TVec<TValue>> {
         let scope = Scope::open(self.memory_bytes);
-        let outcome = self.steps();
+        let mut kept = false;
+        let outcome = self.steps(&mut kept);
         let outcome = scope.settle().and(outcome);
         if outcome.is_err() {
             // What the failed run left behind must not be seen by the next.
-            self.inner = spawn(&self.plan)?;
+            let left = std::mem::replace(&mut self.inner, spawn(&self.plan)?);
+            if kept {
+                // A thread that will never go on stands in the middle of it.
+                std::mem::forget(left);
+            }
         }
         outcome
     }
 
-    fn steps(&mut self) -> Result<TVec<TValue>> {
+    fn steps(&mut self, kept: &mut bool) -> Result<TVec<TValue>> {
         let args = std::mem::take(&mut self.args);
         let mut at = None;
-        let (inner, checks) = (&mut self.inner, &self.checks);
+        let (inner, checks, large) = (&mut self.inner, &self.checks, &self.large);
         let outcome = panics::caught(|| {
             inner.run_plan_with_eval(args, |ctx, state, node, inputs| {
                 at = Some(node.id);
                 work::check()?;
                 checks.check(node.id, &inputs)?;
-                let outcome = eval(ctx, state, node, inputs);
+                let outcome = match large.holds(node.id, &inputs) {
+                    true => large.run(kept, ctx, |ctx| eval(ctx, state, node, inputs)),
+                    false => eval(ctx, state, node, inputs),
+                };
                 if outcome.is_ok() {
                     at = None;
                 }

@@ -8,7 +8,7 @@
 use tract_onnx::prelude::{TValue, TractResult, TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::{bail, ensure};
 use tract_onnx::tract_core::ops::array::{
-    Gather, GatherElements, GatherNd, ScatterElements, ScatterNd,
+    Gather, GatherElements, GatherNd, Range, ScatterElements, ScatterNd, Topk,
 };
 
 /// How the indices of a step (always its input 1) run over its input 0.
@@ -18,6 +18,10 @@ enum Rule {
     Axis(usize),
     /// The last dim holds coordinates of the dims after this many.
     Coordinates(usize),
+    /// One number, of elements to take along this axis.
+    Count(usize),
+    /// No indices: three inputs of one number each.
+    Range,
 }
 
 /// The steps of a program whose indices are checked, by node.
@@ -33,6 +37,10 @@ impl IndexChecks {
     pub(super) fn check(&self, node: usize, inputs: &[TValue]) -> TractResult<()> {
         let Some(Some(rule)) = self.0.get(node) else { return Ok(()) };
         ensure!(inputs.len() >= 2, "no indices");
+        if let Rule::Range = rule {
+            ensure!(inputs.iter().all(|i| i.len() == 1), "expected one number each");
+            return Ok(());
+        }
         let (dims, indices) = (inputs[0].shape(), &inputs[1]);
         let cast = indices.cast_to::<i64>()?;
         let view = cast.to_plain_array_view::<i64>()?;
@@ -41,6 +49,16 @@ impl IndexChecks {
                 ensure!(*axis < dims.len(), "axis {axis} of rank {}", dims.len());
                 view.iter().try_for_each(|i| in_range(*i, *axis, dims[*axis]))
             }
+            Rule::Count(axis) => {
+                ensure!(*axis < dims.len(), "axis {axis} of rank {}", dims.len());
+                ensure!(indices.len() == 1, "expected one number");
+                let most = dims[*axis] as i64;
+                match view.iter().find(|n| !(0..=most).contains(*n)) {
+                    Some(n) => bail!("{n} elements asked for: expected 0 to {most}"),
+                    None => Ok(()),
+                }
+            }
+            Rule::Range => Ok(()),
             Rule::Coordinates(skipped) => {
                 let Some(depth) = indices.shape().last() else { bail!("indices of rank 0") };
                 ensure!(
@@ -80,6 +98,10 @@ fn rule(node: &TypedNode) -> Option<Rule> {
         Some(Rule::Axis(op.axis))
     } else if let Some(op) = node.op_as::<GatherNd>() {
         Some(Rule::Coordinates(op.batch_dims))
+    } else if let Some(op) = node.op_as::<Topk>() {
+        Some(Rule::Count(op.axis))
+    } else if node.op_is::<Range>() {
+        Some(Rule::Range)
     } else {
         node.op_is::<ScatterNd>().then_some(Rule::Coordinates(0))
     }

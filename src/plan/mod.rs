@@ -6,6 +6,7 @@
 
 mod general;
 mod indices;
+mod large;
 mod value;
 
 pub use general::{Program, State};

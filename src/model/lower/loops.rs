@@ -2,6 +2,7 @@
 
 use super::bodies::{parse, typed};
 use super::native::Built;
+use super::values::scalar;
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{GraphProto, NodeProto};
@@ -126,7 +127,7 @@ impl Loop {
         let begins = match self.has_condition {
             false => true,
             true => match konst(1)? {
-                Some(on) => on.cast_to_scalar::<bool>()?,
+                Some(on) => scalar::<bool>(&on)?,
                 None => return Ok(None),
             },
         };
@@ -137,10 +138,10 @@ impl Loop {
                 .op_is::<tract_onnx::tract_hir::tract_core::ops::identity::Identity>()
                 && body.node(condition.node).inputs[0] == body.input_outlets()?[1];
         let always = match &body.outlet_fact(condition)?.konst {
-            Some(on) => on.cast_to_scalar::<bool>()?,
+            Some(on) => scalar::<bool>(&on)?,
             None => passed_on,
         };
-        let count = count.cast_to_scalar::<i64>()?.max(0);
+        let count = scalar::<i64>(&count)?.max(0);
         Ok(if !begins {
             Some(0)
         } else if always {
@@ -283,11 +284,11 @@ impl EvalOp for LoopOp {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let heads = self.has_count as usize + self.has_condition as usize;
         let count = match self.has_count {
-            true => inputs[0].cast_to_scalar::<i64>()?,
+            true => scalar::<i64>(&inputs[0])?,
             false => i64::MAX,
         };
         let mut on = match self.has_condition {
-            true => inputs[heads - 1].cast_to_scalar::<bool>()?,
+            true => scalar::<bool>(&inputs[heads - 1])?,
             false => true,
         };
         let mut carried: TVec<TValue> = inputs[heads..heads + self.carried]
@@ -309,7 +310,7 @@ impl EvalOp for LoopOp {
             let outputs = self.body.run(feed)?.into_iter().map(as_onnx);
             let mut outputs = outputs.collect::<TractResult<Vec<TValue>>>()?.into_iter();
             let condition = outputs.next().context("a loop body has a condition")?;
-            on = condition.cast_to_scalar::<bool>()?;
+            on = scalar::<bool>(&condition)?;
             let before = std::mem::take(&mut carried);
             carried = outputs.by_ref().take(self.carried).collect();
             for (before, after) in before.iter().zip(&carried) {

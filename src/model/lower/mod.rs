@@ -36,6 +36,8 @@ mod values;
 mod vision;
 mod wired;
 
+pub(super) use values::scalar;
+
 use crate::error::Result;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{GraphProto, NodeProto};

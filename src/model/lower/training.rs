@@ -3,7 +3,7 @@
 
 use super::attrs;
 use super::native::{Built, Facts, Kernel, Tensors, native, tract_builder};
-use super::values::{f64s, tensor_of};
+use super::values::{f64s, scalar, tensor_of};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -103,8 +103,8 @@ impl Kernel for Step {
     }
 
     fn eval(&self, inputs: &Tensors) -> TractResult<Vec<Tensor>> {
-        let scalar = |ix| -> TractResult<f64> { inputs.need(ix)?.cast_to_scalar::<f64>() };
-        let (rate, turn) = (scalar(0)?, scalar(1)?);
+        let number = |ix| -> TractResult<f64> { scalar(inputs.need(ix)?) };
+        let (rate, turn) = (number(0)?, number(1)?);
         let mut outputs: Vec<Vec<Tensor>> = vec![vec![]; 1 + self.states()];
         for ix in 0..self.count {
             let part = |group: usize| f64s(inputs.need(2 + group * self.count + ix)?);

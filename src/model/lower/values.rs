@@ -59,3 +59,9 @@ pub(super) fn select<T: Clone + Default>(
 pub(super) fn known(dims: &[TDim]) -> TractResult<TVec<usize>> {
     dims.iter().map(|d| Ok(d.to_usize()?)).collect()
 }
+
+/// The one number of a tensor, cast. (tract's own reads past an empty tensor.)
+pub(in crate::model) fn scalar<D: Datum + Copy>(t: &Tensor) -> TractResult<D> {
+    ensure!(t.len() == 1, "{} elements where one is expected", t.len());
+    t.cast_to_scalar::<D>()
+}

@@ -150,11 +150,11 @@ fn check_window(node: &pb::NodeProto) -> Result<()> {
         [("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("output_padding", 1), ("pads", 2)]
     {
         let Some(length) = length(name).filter(|n| *n > 0) else { continue };
-        if length % per_axis != 0 || *known.get_or_insert(length / per_axis) != length / per_axis {
+        let whole = length % per_axis == 0;
+        if !whole || *known.get_or_insert(length / per_axis) != length / per_axis {
+            let axes = known.map_or(String::new(), |n| format!(", for {n} axes"));
             return Err(error::invalid_model(format!(
-                "{name} has {length} values: expected {} an axis, for {} axes",
-                per_axis,
-                known.unwrap_or(0)
+                "{name} has {length} values: expected {per_axis} an axis{axes}"
             )));
         }
     }

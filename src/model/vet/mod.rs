@@ -7,15 +7,20 @@
 //! - `attributes`: axes, permutations, pads, strides and their kin are in the
 //!   range that any operator could take.
 //!
+//! `parameters` holds constant inputs to their ranges once it is known which
+//! are constant.
+//!
 //! Payloads are held against their dims where weights are read (`weights`), and
 //! sizes of values where shapes are known (`import`).
 
 mod attributes;
 mod counts;
 mod names;
+mod parameters;
 
 use super::{Limits, operators};
 use crate::error::{self, Result};
+pub(super) use parameters::check as check_parameters;
 use tract_onnx::pb;
 
 /// The newest opset of the default domain this library knows.

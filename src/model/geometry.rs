@@ -1,0 +1,53 @@
+//! Windows that slide: a tensor smaller than the window has no place for it.
+//!
+//! tract computes with the missing part all the same, in the worst case outside
+//! its memory. Where dims are known this is checked before anything is built.
+
+use crate::error::{self, Result};
+use tract_onnx::prelude::{TypedModel, TypedNode};
+use tract_onnx::tract_core::internal::TypedFact;
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
+
+/// Refuses every convolution or pooling whose window does not fit its input.
+pub(super) fn check(graph: &TypedModel) -> Result<()> {
+    for node in &graph.nodes {
+        let Some(spec) = pool_spec(node) else { continue };
+        let Ok(fact) = graph.outlet_fact(node.inputs[0]) else { continue };
+        check_window(node, spec, fact)?;
+    }
+    Ok(())
+}
+
+fn pool_spec(node: &TypedNode) -> Option<&PoolSpec> {
+    let conv = node.op_as::<Conv>().map(|c| &c.pool_spec);
+    let pool = conv.or_else(|| node.op_as::<MaxPool>().map(|p| &p.pool_spec));
+    pool.or_else(|| node.op_as::<SumPool>().map(|p| &p.pool_spec))
+}
+
+fn check_window(node: &TypedNode, spec: &PoolSpec, input: &TypedFact) -> Result<()> {
+    let Ok(shape) = spec.data_format.shape(input.shape.to_tvec()) else { return Ok(()) };
+    for (axis, dim) in shape.hw_dims().iter().enumerate() {
+        let Ok(dim) = dim.to_i64() else { continue };
+        let Some(kernel) = spec.kernel_shape.get(axis).map(|k| *k as i128) else { continue };
+        let dilation = spec.dilations.as_ref().and_then(|d| d.get(axis)).map_or(1, |d| *d as i128);
+        let pads = match &spec.padding {
+            PaddingSpec::Explicit(before, after)
+            | PaddingSpec::ExplicitOnnxPool(before, after, _) => {
+                let at = |pads: &[usize]| pads.get(axis).map_or(0, |p| *p as i128);
+                at(before) + at(after)
+            }
+            PaddingSpec::Valid => 0,
+            // These pad until it fits.
+            PaddingSpec::SameUpper | PaddingSpec::SameLower => continue,
+        };
+        let window = (kernel - 1) * dilation + 1;
+        if i128::from(dim) + pads < window {
+            return Err(error::shape_mismatch(format!(
+                "{node}: axis {axis} of the input has {dim} elements, {} with its pads: expected \
+                 at least {window}, the window",
+                i128::from(dim) + pads
+            )));
+        }
+    }
+    Ok(())
+}
