@@ -312,6 +312,12 @@ typedef struct inferno_runtime_options {
    * Where Inferno takes its memory from; copied. NULL = the system.
    */
   const struct inferno_allocator *allocator;
+  /**
+   * The helper program of isolated loads, a UTF-8 path; copied. NULL = it is
+   * looked for beside the library (or the program it is linked into), and in
+   * `../libexec/inferno` from there.
+   */
+  const char *helper_path;
 } inferno_runtime_options;
 
 /**
@@ -752,8 +758,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback and the allocator away: memory comes from the system
- * again. The runtime may be started again afterwards.
+ * takes the log callback, the allocator and the helper's path away: memory comes
+ * from the system again. The runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
  * `nodelete`, so `dlclose` leaves it mapped.
