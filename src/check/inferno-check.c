@@ -291,7 +291,9 @@ int main(void) {
         sandbox_enter(sandbox_sum(limits.max_memory_bytes, model_bytes),
                       limits.load_time_ns / 1000000000u + (limits.load_time_ns % 1000000000u != 0));
     if (failed != NULL) {
-        verdict(INFERNO_STATUS_UNSUPPORTED, failed);
+        char text[256];
+        snprintf(text, sizeof text, "%s: %s", failed, strerror(errno));
+        verdict(INFERNO_STATUS_UNSUPPORTED, text);
     }
     const char *version = inferno_version_string();
     give_head(FROM_READY, 4 + strlen(version));

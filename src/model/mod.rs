@@ -26,9 +26,9 @@ mod weights;
 
 pub use describe::{About, Dim, PortInfo, find_port, port};
 pub use import::Imported;
-pub use isolate::use_helper;
 #[cfg(all(test, feature = "capi", target_os = "linux"))]
 pub(crate) use isolate::KINDS;
+pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::codegen;
 pub(crate) use memo::InputSpec;
@@ -73,9 +73,7 @@ impl Model {
         let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
         let tried = match options.isolation {
             Isolation::None => None,
-            Isolation::Process => {
-                Some(isolate::tried(&source, options, &name).map_err(named)?)
-            }
+            Isolation::Process => Some(isolate::tried(&source, options, &name).map_err(named)?),
         };
         let budget = options.limits.budget();
         let read = || {
@@ -105,12 +103,7 @@ impl Model {
         Self::load(Source::Memory(DEFAULT), &options)
     }
 
-    fn read(
-        bytes: Bytes<'_>,
-        folder: Folder,
-        options: &LoadOptions,
-        name: &str,
-    ) -> Result<Model> {
+    fn read(bytes: Bytes<'_>, folder: Folder, options: &LoadOptions, name: &str) -> Result<Model> {
         let hash = *blake3::hash(bytes.as_slice()).as_bytes();
         let mut proto = decode(bytes.as_slice())?;
         drop(bytes);

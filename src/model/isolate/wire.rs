@@ -159,11 +159,9 @@ fn said(kind: u32, payload: &[u8]) -> Result<Said, Broken> {
         READY => Said::Ready { protocol: fields.u32()?, version: fields.text() },
         STAGE => Said::Stage(fields.u32()?),
         SIZE => Said::Size { location: fields.location()? },
-        READ => Said::Read {
-            offset: fields.u64()?,
-            bytes: fields.u64()?,
-            location: fields.location()?,
-        },
+        READ => {
+            Said::Read { offset: fields.u64()?, bytes: fields.u64()?, location: fields.location()? }
+        }
         VERDICT => Said::Verdict {
             stage: fields.u32()?,
             status: fields.u32()?,
