@@ -1,7 +1,6 @@
 /*
  * inferno-check: tries a model in a process of its own, for a library that was asked for
- * INFERNO_ISOLATION_PROCESS. Started by the library, with one socket as its input and output; the
- * frames are those of src/model/isolate/wire.rs.
+ * INFERNO_ISOLATION_PROCESS. Started by the library, with one socket as its input and output.
  *
  * It locks itself in (sandbox.h) before it gets the first byte of the model, loads it with the
  * host's limits, makes a session in which every open dim is 1, fills the inputs (floats 0,
@@ -13,85 +12,18 @@
 
 #define _GNU_SOURCE 1
 
+#include "frames.h"
 #include "sandbox.h"
 
+#include <fcntl.h>
 #include <inferno.h>
 #include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
-enum { PROTOCOL = 1 };
-enum { TO_HELLO = 1, TO_MODEL, TO_ANSWER };
-enum { FROM_READY = 1, FROM_STAGE, FROM_SIZE, FROM_READ, FROM_VERDICT };
 enum { STAGE_LOCK, STAGE_LOAD, STAGE_IMPORT, STAGE_RUN };
 enum { MOST_LOCATION = 32768, MOST_NAME = 65536 };
-
-/* The library speaks nonsense, or is gone: nobody is left to tell. */
-static void quit(void) { _exit(3); }
-
-/* ---- Bytes ---------------------------------------------------------------------------------- */
-
-static void take(void *into, size_t size) {
-    unsigned char *to = into;
-    while (size > 0) {
-        ssize_t got = read(STDIN_FILENO, to, size);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            quit();
-        }
-        to += got;
-        size -= (size_t)got;
-    }
-}
-
-static void give(const void *from, size_t size) {
-    const unsigned char *at = from;
-    while (size > 0) {
-        ssize_t gone = write(STDOUT_FILENO, at, size);
-        if (gone < 0 && errno == EINTR) {
-            continue;
-        }
-        if (gone <= 0) {
-            quit();
-        }
-        at += gone;
-        size -= (size_t)gone;
-    }
-}
-
-static uint64_t take_number(int bytes) {
-    unsigned char raw[8];
-    uint64_t number = 0;
-    take(raw, (size_t)bytes);
-    for (int i = 0; i < bytes; i++) {
-        number |= (uint64_t)raw[i] << (8 * i);
-    }
-    return number;
-}
-
-static void give_number(uint64_t number, int bytes) {
-    unsigned char raw[8];
-    for (int i = 0; i < bytes; i++) {
-        raw[i] = (unsigned char)(number >> (8 * i));
-    }
-    give(raw, (size_t)bytes);
-}
-
-static void give_head(uint32_t kind, uint64_t size) {
-    give_number(kind, 4);
-    give_number(size, 8);
-}
-
-/* The size of the next frame, which is of this kind. */
-static uint64_t take_head(uint32_t kind) {
-    if (take_number(4) != kind) {
-        quit();
-    }
-    return take_number(8);
-}
 
 /* ---- What is told --------------------------------------------------------------------------- */
 
@@ -113,6 +45,36 @@ static void verdict(inferno_status status, const char *text) {
     give_number((uint64_t)used.ru_maxrss * 1024, 8);
     give(text, size);
     _exit(0);
+}
+
+/* What was written to the standard error output, which nobody else reads. */
+static int words = -1;
+
+/* abort() was called: when it was for want of memory, as the last words say, that is a verdict.
+ * Otherwise it goes on, and the process dies of it. */
+static void last_words(int signal) {
+    char text[512];
+    ssize_t size = read(words, text, sizeof text - 1);
+    (void)signal;
+    if (size > 0) {
+        text[size] = '\0';
+        char *why = strstr(text, "memory allocation of");
+        if (why != NULL) {
+            why[strcspn(why, "\n")] = '\0';
+            verdict(INFERNO_STATUS_OUT_OF_MEMORY, why);
+        }
+    }
+}
+
+static int keep_last_words(void) {
+    int ends[2];
+    struct sigaction action = {.sa_handler = last_words};
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0 || dup2(ends[1], STDERR_FILENO) < 0) {
+        return -1;
+    }
+    close(ends[1]);
+    words = ends[0];
+    return sigaction(SIGABRT, &action, NULL);
 }
 
 /* Goes on when the call went well. */
@@ -252,8 +214,8 @@ int main(void) {
     uint64_t begun = now_ns();
     /* One arena: each would reserve address space, which is limited. */
     mallopt(M_ARENA_MAX, 1);
-    if (sandbox_begin() != 0) {
-        verdict(INFERNO_STATUS_UNSUPPORTED, "it cannot give up its privileges (prctl)");
+    if (sandbox_begin() != 0 || keep_last_words() != 0) {
+        verdict(INFERNO_STATUS_UNSUPPORTED, "it cannot give up its privileges");
     }
 
     inferno_model_limits limits;

@@ -262,6 +262,27 @@ static void within_limits(void) {
     CHECK_OK(inferno_model_free(model));
 }
 
+/* y = x, 65,536 times as wide and as high: nothing says so before it runs. */
+static pb model_wild(void) {
+    static const float scales[4] = {1, 1, 65536, 65536};
+    pb graph = {0};
+    onnx_input(&graph, "x", F32, "1,1,2,2");
+    onnx_initializer(&graph, "scales", F32, "4", scales, sizeof scales);
+    onnx_node(&graph, "Resize", "grow", "x,,scales", "y", NULL);
+    onnx_output(&graph, "y", F32, "?,?,?,?");
+    return onnx_model(&graph, "wild", 17, NULL);
+}
+
+/* A load says nothing of a run; a trial runs. */
+static void a_wild_run(void) {
+    inferno_model_options options = isolated();
+    inferno_model *model = load(model_wild());
+    CHECK_OK(inferno_model_free(model));
+    inferno_status status = load_bytes(model_wild(), &options, &model);
+    CHECK(status == INFERNO_STATUS_OUT_OF_MEMORY || status == INFERNO_STATUS_LIMIT_EXCEEDED);
+    CHECK(check_contains(inferno_last_error(), "its isolated trial"));
+}
+
 /* ---- Helpers that misbehave ----------------------------------------------------------------- */
 
 static void start_with(const char *helper) {
@@ -375,6 +396,10 @@ static void fakes_and_a_large_model(void) {
 static void missing(void) {
     inferno_model_options options = isolated();
     inferno_model *model;
+    options.isolation = 2;
+    CHECK_ERROR(load_bytes(model_mlp(), &options, &model), INFERNO_STATUS_INVALID_ARGUMENT,
+                "isolation");
+    options.isolation = INFERNO_ISOLATION_PROCESS;
     start_with("/nowhere/inferno-check");
     CHECK_ERROR(load_bytes(model_mlp(), &options, &model), INFERNO_STATUS_NOT_FOUND,
                 "/nowhere/inferno-check");
@@ -443,6 +468,7 @@ int main(void) {
     RUN(every_source);
     RUN(refused);
     RUN(within_limits);
+    RUN(a_wild_run);
     RUN(fakes);
     RUN(fakes_and_a_large_model);
     RUN(missing);

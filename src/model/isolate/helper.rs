@@ -163,7 +163,7 @@ impl End {
 
 fn name(signal: i32) -> &'static str {
     match signal {
-        libc::SIGABRT => "SIGABRT: it gave up, for lack of memory or on a broken invariant",
+        libc::SIGABRT => "SIGABRT: it gave up",
         libc::SIGBUS => "SIGBUS",
         libc::SIGFPE => "SIGFPE",
         libc::SIGILL => "SIGILL",
