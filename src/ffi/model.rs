@@ -128,8 +128,9 @@ pub enum inferno_isolation {
     /// or UNSUPPORTED when there is no helper, it does not work, is of another
     /// version, or the system cannot lock it in. A session or run that fails
     /// otherwise does not count: dims and values were guesses. Then the model is
-    /// loaded here, from the bytes that were tried. It keeps accidents out, and
-    /// is no proof that a model is harmless. Linux only.
+    /// loaded here, from the bytes that were tried: external data is read a
+    /// second time and compared. It keeps accidents out, and is no proof that a
+    /// model is harmless. Linux only.
     Process = 1,
 }
 
