@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds Inferno and installs it: libraries, headers, pkg-config and CMake files.
+# Builds Inferno and installs it: libraries, headers, pkg-config and CMake files,
+# and inferno-check, the helper of isolated loads.
 #
 #   ./install.sh [--prefix DIR]     build, then install under DIR (/usr/local)
 #   ./install.sh --build-only       build; print where the libraries are
@@ -60,7 +61,24 @@ if [ $build = yes ]; then
     ln -sf libinferno.so "$libs/$soname"
 fi
 
-for file in libinferno.so libinferno.a libinferno.libs; do
+# The compiler driver adds libgcc and libc itself, and knows which libgcc a
+# fully static program needs; -lgcc_s would break such a link. Some objects do
+# not say that they need no executable stack: none does.
+static_libs() {
+    local libs
+    libs=$(tr ' ' '\n' <"$libs/libinferno.libs" | grep -vxE -e '-lgcc_s|-lc|' | tr '\n' ' ')
+    echo "-Wl,-z,noexecstack ${libs% }"
+}
+
+# Isolated loads find it beside the libraries.
+if [ $build = yes ]; then
+    # shellcheck disable=SC2046 # the flags are words
+    "${CC:-cc}" -std=c11 -Wall -Wextra -O2 -fPIE -pie -fstack-protector-strong \
+        -I"$here/include" "$here/src/check/inferno-check.c" "$libs/libinferno.a" $(static_libs) \
+        -s -Wl,--gc-sections,-z,relro,-z,now -o "$libs/inferno-check"
+fi
+
+for file in libinferno.so libinferno.a libinferno.libs inferno-check; do
     if [ ! -f "$libs/$file" ]; then
         echo "install.sh: $libs/$file is missing; build first (without --no-build)" >&2
         exit 1
@@ -72,11 +90,7 @@ if [ $install = no ]; then
     exit 0
 fi
 
-# The compiler driver adds libgcc and libc itself, and knows which libgcc a
-# fully static program needs; -lgcc_s would break such a link. Some objects do
-# not say that they need no executable stack: none does.
-static_libs=$(tr ' ' '\n' <"$libs/libinferno.libs" | grep -vxE -e '-lgcc_s|-lc|' | tr '\n' ' ')
-static_libs="-Wl,-z,noexecstack ${static_libs% }"
+static_libs=$(static_libs)
 
 fill() {
     sed -e "s|@VERSION@|$version|g" \
@@ -90,11 +104,13 @@ fill() {
 
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
 to=${DESTDIR:-}$prefix
-mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/inferno" "$to/include" "$to/share/doc/inferno"
+mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/inferno" "$to/libexec/inferno" "$to/include" \
+    "$to/share/doc/inferno"
 install -m 755 "$libs/libinferno.so" "$to/lib/libinferno.so.$version"
 ln -sf "libinferno.so.$version" "$to/lib/$soname"
 ln -sf "$soname" "$to/lib/libinferno.so"
 install -m 644 "$libs/libinferno.a" "$to/lib/libinferno.a"
+install -m 755 "$libs/inferno-check" "$to/libexec/inferno/inferno-check"
 install -m 644 "$here/include/inferno.h" "$here/include/inferno.hpp" "$to/include"
 install -m 644 "$here/LICENSE-MIT" "$here/LICENSE-APACHE" "$here/THIRD-PARTY.txt" \
     "$to/share/doc/inferno"

@@ -192,8 +192,17 @@ typedef enum inferno_isolation {
   INFERNO_ISOLATION_NONE = 0,
   /**
    * In a process of its own, with limits on memory, time and system calls:
-   * the helper program `inferno-check` loads it and runs it once. When that
-   * ends well it is loaded here.
+   * the helper program `inferno-check` loads it, makes a session in which
+   * every open dim is 1, and runs that once, all within `load_time_ns`. The
+   * load is refused with what the helper's load answers; when the session or
+   * the run goes past a limit; with INVALID_MODEL when the helper dies of the
+   * model; with DEADLINE_EXCEEDED when it takes too long; with NOT_FOUND, IO
+   * or UNSUPPORTED when there is no helper, it does not work, is of another
+   * version, or the system cannot lock it in. A session or run that fails
+   * otherwise does not count: dims and values were guesses. Then the model is
+   * loaded here, from the bytes that were tried: external data is read a
+   * second time and compared. It keeps accidents out, and is no proof that a
+   * model is harmless. Linux only.
    */
   INFERNO_ISOLATION_PROCESS = 1,
 } inferno_isolation;
@@ -312,6 +321,12 @@ typedef struct inferno_runtime_options {
    * Where Inferno takes its memory from; copied. NULL = the system.
    */
   const struct inferno_allocator *allocator;
+  /**
+   * The helper program of isolated loads, a UTF-8 path; copied. NULL = it is
+   * looked for beside the library (or the program it is linked into), and in
+   * `../libexec/inferno` from there.
+   */
+  const char *helper_path;
 } inferno_runtime_options;
 
 /**
@@ -752,8 +767,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback and the allocator away: memory comes from the system
- * again. The runtime may be started again afterwards.
+ * takes the log callback, the allocator and the helper's path away: memory comes
+ * from the system again. The runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
  * `nodelete`, so `dlclose` leaves it mapped.

@@ -330,12 +330,20 @@ class runtime_options {
     return *this;
   }
 
+  /** The helper program of isolated loads, when it is not beside the library. */
+  runtime_options& with_helper_path(std::string path) {
+    helper_path_ = std::move(path);
+    return *this;
+  }
+
+  /** The C struct, which points into this one. */
   inferno_runtime_options c_options() const {
     inferno_runtime_options made{};
     static_cast<void>(inferno_runtime_options_init(&made, sizeof made));
     made.log_callback = callback_;
     made.log_user_data = user_data_;
     made.log_level = level_;
+    if (!helper_path_.empty()) made.helper_path = helper_path_.c_str();
     return made;
   }
 
@@ -343,6 +351,7 @@ class runtime_options {
   inferno_log_callback callback_ = nullptr;
   void* user_data_ = nullptr;
   inferno_log_level level_ = INFERNO_LOG_LEVEL_WARN;
+  std::string helper_path_;
 };
 
 /** One user of the runtime, from inferno_init to inferno_shutdown. It outlives the models and
@@ -393,6 +402,12 @@ class model_options {
     return *this;
   }
 
+  /** Whether a process of its own tries the model first. */
+  model_options& with_isolation(inferno_isolation isolation) {
+    isolation_ = isolation;
+    return *this;
+  }
+
   /** The C struct, which points into this one. */
   inferno_model_options c_options() const {
     inferno_model_options made{};
@@ -400,6 +415,7 @@ class model_options {
     if (!name_.empty()) made.name = name_.c_str();
     if (limits_.struct_size != 0) made.limits = &limits_;
     made.reader = reader_;
+    made.isolation = isolation_;
     return made;
   }
 
@@ -407,6 +423,7 @@ class model_options {
   std::string name_;
   inferno_model_limits limits_{};
   const inferno_reader* reader_ = nullptr;
+  inferno_isolation isolation_ = INFERNO_ISOLATION_NONE;
 };
 
 /** A loaded model: immutable, to be used by any number of sessions and threads. */

@@ -91,6 +91,22 @@ case $linkage in
         link=("$library" -Wl,-z,noexecstack -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc) ;;
 esac
 
+# Isolated loads look for their helper beside the library, or beside the program that has the
+# library in it. install.sh builds it with a release; elsewhere it is built here.
+helper=$lib_dir/inferno-check
+archive=$lib_dir/libinferno.a
+for input in "$archive" src/check/*; do
+    if [ -f "$archive" ] && [ "$input" -nt "$helper" ]; then
+        "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -Iinclude src/check/inferno-check.c \
+            -o "$helper" "$archive" -s -Wl,--gc-sections,-z,noexecstack \
+            -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc || exit 2
+        break
+    fi
+done
+if [ -f "$helper" ] && [ $linkage = static ]; then
+    ln -sfn "$(realpath "$helper")" "$out/inferno-check"
+fi
+
 # Runs a program, with its output in $out/$label.log and its exit status in $out/$label.code.
 execute() { # label, program, arguments
     local label=$1 program=$2

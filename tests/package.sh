@@ -68,7 +68,27 @@ mkdir host
 cat >host/main.c <<'END'
 #include <inferno.h>
 #include <stdio.h>
-int main(void) {
+#include <stdlib.h>
+/* An isolated load of a file that is no model: the helper says so, nobody else. */
+static int isolated(const char *helper) {
+    inferno_runtime_options runtime;
+    inferno_model_options options;
+    inferno_model *model = NULL;
+    inferno_runtime_options_init(&runtime, sizeof runtime);
+    runtime.helper_path = helper;
+    inferno_model_options_init(&options, sizeof options);
+    options.isolation = INFERNO_ISOLATION_PROCESS;
+    int status = inferno_init(&runtime);
+    if (status == INFERNO_STATUS_OK) {
+        status = inferno_model_load_memory("noise", 5, &options, &model);
+    }
+    printf("%s: %s\n", inferno_status_name(status), inferno_last_error());
+    return status != INFERNO_STATUS_INVALID_MODEL;
+}
+int main(int argc, char **argv) {
+    if (argc > 1) {
+        return isolated(argc > 2 ? argv[2] : NULL);
+    }
     const int64_t dims[2] = {1, 64};
     inferno_model *model = NULL;
     inferno_session *session = NULL;
@@ -104,6 +124,12 @@ ran_shared() {
     echo "ok: $1, shared"
 }
 
+# isolates <what> <program> [helper]: its isolated load works, with this helper.
+isolates() {
+    "$2" isolated ${3:+"$3"} || fail "$1: $2 isolated ${3:-} failed"
+    echo "ok: $1, isolated load${3:+, helper given}"
+}
+
 ran_static() {
     ! needs "$2" || fail "$1: $2 uses the shared object"
     if readelf -Wl "$2" | awk '$1 == "GNU_STACK" && / RWE / { found = 1 } END { exit !found }'; then
@@ -122,6 +148,7 @@ with_cmake() {
         fail "$what: does not build"
     }
     ran_shared "$what" "$build/with_shared"
+    isolates "$what, shared" "$build/with_shared"
     ran_static "$what" "$build/with_static"
 }
 
@@ -135,6 +162,7 @@ with_prefix() {
     # shellcheck disable=SC2086 # flags are words
     cc host/main.c $flags "-Wl,-rpath,$3/lib" -o "$2-pc-shared"
     ran_shared "pkg-config, $1" "./$2-pc-shared"
+    isolates "pkg-config, $1, shared" "./$2-pc-shared"
 
     # -static takes the archive, and libc's; what it says of getaddrinfo and
     # the like is libc's own warning.
@@ -145,6 +173,7 @@ with_prefix() {
         fail "pkg-config --static, $1: does not link"
     }
     ran_static "pkg-config --static, $1" "./$2-pc-static"
+    isolates "pkg-config --static, $1" "./$2-pc-static" "$(pkg-config --variable=helper inferno)"
     unset PKG_CONFIG_PATH
 }
 

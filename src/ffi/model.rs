@@ -120,8 +120,17 @@ pub enum inferno_isolation {
     /// Nowhere: it is vetted and loaded in this process.
     None = 0,
     /// In a process of its own, with limits on memory, time and system calls:
-    /// the helper program `inferno-check` loads it and runs it once. When that
-    /// ends well it is loaded here.
+    /// the helper program `inferno-check` loads it, makes a session in which
+    /// every open dim is 1, and runs that once, all within `load_time_ns`. The
+    /// load is refused with what the helper's load answers; when the session or
+    /// the run goes past a limit; with INVALID_MODEL when the helper dies of the
+    /// model; with DEADLINE_EXCEEDED when it takes too long; with NOT_FOUND, IO
+    /// or UNSUPPORTED when there is no helper, it does not work, is of another
+    /// version, or the system cannot lock it in. A session or run that fails
+    /// otherwise does not count: dims and values were guesses. Then the model is
+    /// loaded here, from the bytes that were tried: external data is read a
+    /// second time and compared. It keeps accidents out, and is no proof that a
+    /// model is harmless. Linux only.
     Process = 1,
 }
 

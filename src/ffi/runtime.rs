@@ -1,12 +1,12 @@
 //! The runtime: version, counted init and shutdown.
 
-use super::guard::{guard, opt_struct, struct_prefix};
+use super::guard::{guard, opt_struct, str_arg, struct_prefix};
 use super::log::{inferno_log_callback, install_sink};
 use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
 use crate::error::{self, Result};
 use crate::host::HostMemory;
-use crate::{pool, runtime};
+use crate::{model, pool, runtime};
 use std::ffi::{c_char, c_void};
 
 /// Options of the runtime. Fill with `inferno_runtime_options_init`, then set
@@ -26,6 +26,10 @@ pub struct inferno_runtime_options {
     pub log_level: i32,
     /// Where Inferno takes its memory from; copied. NULL = the system.
     pub allocator: *const inferno_allocator,
+    /// The helper program of isolated loads, a UTF-8 path; copied. NULL = it is
+    /// looked for beside the library (or the program it is linked into), and in
+    /// `../libexec/inferno` from there.
+    pub helper_path: *const c_char,
 }
 
 /// The host's own memory. Set `struct_size` to `sizeof(inferno_allocator)` and
@@ -99,6 +103,7 @@ impl InitStruct for inferno_runtime_options {
             log_user_data: std::ptr::null_mut(),
             log_level: super::log::inferno_log_level::Warn as i32,
             allocator: std::ptr::null(),
+            helper_path: std::ptr::null(),
         }
     }
 }
@@ -136,11 +141,19 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
         let options = unsafe { opt_struct(options) }?;
         // SAFETY: the caller gives NULL or an initialised struct.
         let memory = unsafe { host_memory(options.allocator) }?;
+        let helper = if options.helper_path.is_null() {
+            None
+        } else {
+            // SAFETY: the caller gives a string.
+            Some(unsafe { str_arg("options.helper_path", options.helper_path) }?)
+        };
         runtime::init(|| {
             if options.log_callback.is_some() {
                 install_sink(options.log_callback, options.log_user_data, options.log_level)?;
             }
-            pool::use_host(memory)
+            pool::use_host(memory)?;
+            model::use_helper(helper);
+            Ok(())
         })
     })
 }
@@ -148,8 +161,8 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every session and model that is still
 /// open (their handles become stale), joins every thread Inferno owns, and
-/// takes the log callback and the allocator away: memory comes from the system
-/// again. The runtime may be started again afterwards.
+/// takes the log callback, the allocator and the helper's path away: memory comes
+/// from the system again. The runtime may be started again afterwards.
 ///
 /// Call it before unloading the library: the shared object is linked
 /// `nodelete`, so `dlclose` leaves it mapped.
@@ -163,6 +176,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
         runtime::shutdown(|| {
             let left = super::session::free_all() + super::model::free_all();
             super::log::remove_sink();
+            model::use_helper(None);
             let _ = pool::use_host(None);
             left
         });

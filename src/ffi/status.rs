@@ -112,3 +112,15 @@ pub extern "C" fn inferno_status_name(status: i32) -> *const c_char {
 pub extern "C" fn inferno_last_error() -> *const c_char {
     super::guard::last_error()
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_and_its_host_number_statuses_alike() {
+        for (at, kind) in crate::model::KINDS.into_iter().enumerate() {
+            assert_eq!(inferno_status::from(kind) as usize, at + 1);
+        }
+    }
+}

@@ -12,6 +12,11 @@ mod functions;
 mod geometry;
 mod halves;
 mod import;
+#[cfg(target_os = "linux")]
+mod isolate;
+#[cfg(not(target_os = "linux"))]
+#[path = "isolate/elsewhere.rs"]
+mod isolate;
 mod limits;
 mod lower;
 mod memo;
@@ -22,6 +27,9 @@ mod weights;
 
 pub use describe::{About, Dim, PortInfo, find_port, port};
 pub use import::Imported;
+#[cfg(all(test, feature = "capi", target_os = "linux"))]
+pub(crate) use isolate::KINDS;
+pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::codegen;
 pub(crate) use memo::InputSpec;
@@ -34,7 +42,7 @@ use crate::log::log_line;
 use crate::work;
 use memo::Memo;
 use prost::Message;
-use source::Bytes;
+use source::{Bytes, Folder};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -64,11 +72,22 @@ impl Model {
     pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
         let name = options.name.clone().unwrap_or_else(|| source.name());
         let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
-        if options.isolation == Isolation::Process {
-            return Err(named(error::unsupported("isolation in a process is not there yet")));
-        }
+        let tried = match options.isolation {
+            Isolation::None => None,
+            Isolation::Process => Some(isolate::tried(&source, options, &name).map_err(named)?),
+        };
         let budget = options.limits.budget();
-        let read = || Self::read(&source, options, &name);
+        let read = || {
+            let folder = source.folder(options);
+            match &tried {
+                None => Self::read(Bytes::read(&source, options)?, folder, options, &name),
+                // The very bytes that were tried.
+                Some(tried) => {
+                    let bytes = Bytes::Borrowed(tried.bytes.as_slice());
+                    Self::read(bytes, folder.expecting(tried.seen.clone()), options, &name)
+                }
+            }
+        };
         let loaded = work::to_its_end(budget, "the load", read).map_err(named)?;
         log_line!(
             Info,
@@ -85,8 +104,7 @@ impl Model {
         Self::load(Source::Memory(DEFAULT), &options)
     }
 
-    fn read(source: &Source<'_>, options: &LoadOptions, name: &str) -> Result<Model> {
-        let bytes = Bytes::read(source, options)?;
+    fn read(bytes: Bytes<'_>, folder: Folder, options: &LoadOptions, name: &str) -> Result<Model> {
         let hash = *blake3::hash(bytes.as_slice()).as_bytes();
         let mut proto = decode(bytes.as_slice())?;
         drop(bytes);
@@ -97,7 +115,6 @@ impl Model {
         work::check()?;
         let mut about = describe::about(&proto, hash);
         let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
-        let folder = source.folder(options);
         let weights = weights::take(&mut graph, &folder, options.limits.weight_bytes)?;
         about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
         Ok(Model {

@@ -3,6 +3,7 @@
 use super::Limits;
 use crate::error::{self, Result};
 use crate::host::{FileSize, Files, MemoryOnly, Reader, io_error};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +71,8 @@ impl Source<'_> {
             Source::Memory(_) => String::new(),
         };
         let on_disk = matches!(self, Source::Path(_));
-        Folder { reader, base, on_disk, options: options.clone() }
+        let has_files = !matches!(self, Source::Memory(_)) || options.reader.is_some();
+        Folder { reader, base, on_disk, has_files, options: options.clone(), seen: None }
     }
 }
 
@@ -79,13 +81,86 @@ pub(super) struct Folder {
     reader: Arc<dyn Reader>,
     base: String,
     on_disk: bool,
+    #[cfg_attr(not(target_os = "linux"), expect(unused))]
+    has_files: bool,
     options: LoadOptions,
+    /// What an isolated trial read: nothing else is read then.
+    seen: Option<Seen>,
+}
+
+/// What was read of a model's folder: part by part, its BLAKE3 hash.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(HashMap<(String, u64, u64), [u8; 32]>);
+
+impl Seen {
+    /// Notes what was read at `offset`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn note(&mut self, location: &str, offset: u64, bytes: &[u8]) {
+        let part = (location.to_owned(), offset, bytes.len() as u64);
+        self.0.insert(part, *blake3::hash(bytes).as_bytes());
+    }
+
+    fn check(&self, location: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        let part = (location.to_owned(), offset, bytes.len() as u64);
+        if self.0.get(&part) != Some(blake3::hash(bytes).as_bytes()) {
+            return Err(error::invalid_model(format!(
+                "external data {location:?}: {} bytes at {offset} are not those that its isolated \
+                 trial read",
+                bytes.len()
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Folder {
+    /// The same folder, of which only what was seen is read.
+    pub(super) fn expecting(self, seen: Seen) -> Folder {
+        Folder { seen: Some(seen), ..self }
+    }
+
+    /// Whether there is anything to read external data with.
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_files(&self) -> bool {
+        self.has_files
+    }
+
+    /// The size of a file inside the folder.
+    #[cfg(target_os = "linux")]
+    pub(super) fn size(&self, location: &str) -> Result<u64> {
+        let path = self.path(location)?;
+        let mut found = None;
+        let asked = self.reader.read_all(&path, &mut |FileSize(size)| {
+            self.options.check_size(size).map_err(|e| e.at(&path))?;
+            found = Some(size);
+            // Nothing is read.
+            Err(error::internal("only its size"))
+        });
+        found.map_or_else(|| asked.map(|_| 0), Ok)
+    }
+
     /// Reads part of a file inside the folder. `length` absent means to its
     /// end.
     pub(super) fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
+        let path = self.path(location)?;
+        let bytes = self.reader.read_all(&path, &mut |FileSize(size)| {
+            self.options.check_size(size).map_err(|e| e.at(&path))?;
+            let length = length.unwrap_or(size.saturating_sub(offset));
+            let end = offset.checked_add(length).filter(|end| *end <= size);
+            end.map(|end| offset..end).ok_or_else(|| {
+                error::invalid_model(format!(
+                    "external data {location:?}: {length} bytes at {offset} of a file of {size}"
+                ))
+            })
+        })?;
+        if let Some(seen) = &self.seen {
+            seen.check(location, offset, &bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The path of a file, which is inside the folder.
+    fn path(&self, location: &str) -> Result<String> {
         let inside = !location.is_empty()
             && location
                 .split(['/', '\\'])
@@ -100,16 +175,7 @@ impl Folder {
         if self.on_disk {
             self.check_links(&path)?;
         }
-        self.reader.read_all(&path, &mut |FileSize(size)| {
-            self.options.check_size(size).map_err(|e| e.at(&path))?;
-            let length = length.unwrap_or(size.saturating_sub(offset));
-            let end = offset.checked_add(length).filter(|end| *end <= size);
-            end.map(|end| offset..end).ok_or_else(|| {
-                error::invalid_model(format!(
-                    "external data {location:?}: {length} bytes at {offset} of a file of {size}"
-                ))
-            })
-        })
+        Ok(path)
     }
 
     /// A link must not lead out of the folder.

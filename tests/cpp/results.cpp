@@ -212,6 +212,16 @@ void starts_and_stops() {
   CHECK(other && !held);
 }
 
+void isolates() {
+  const auto runtime =
+      inferno::runtime::start(inferno::runtime_options().with_helper_path("/nowhere/check"));
+  CHECK(runtime);
+  const auto refused = inferno::model::load_memory(
+      "noise", 5, inferno::model_options().with_isolation(INFERNO_ISOLATION_PROCESS));
+  CHECK(refused.error().code() == INFERNO_STATUS_NOT_FOUND);
+  CHECK(refused.error().text().find("/nowhere/check") != std::string::npos);
+}
+
 }  // namespace
 
 int main() {
@@ -223,5 +233,6 @@ int main() {
   moves();
   throwing();
   starts_and_stops();
+  isolates();
   std::printf("inferno.hpp %s: ok\n", inferno_version_string());
 }
