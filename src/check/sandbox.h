@@ -186,7 +186,7 @@ static inline int sandbox_filter(void) {
         REFUSE(faccessat2, EACCES), REFUSE(readlinkat, EACCES), REFUSE(getcwd, EACCES),
         REFUSE(ioctl, EPERM), REFUSE(fcntl, EPERM), REFUSE(lseek, EPERM), REFUSE(uname, EPERM),
         REFUSE(getuid, EPERM), REFUSE(geteuid, EPERM), REFUSE(membarrier, ENOSYS),
-        REFUSE(sched_setscheduler, EPERM), REFUSE(sched_getparam, EPERM),
+        REFUSE(setpriority, EPERM), REFUSE(sched_setscheduler, EPERM), REFUSE(sched_getparam, EPERM),
         REFUSE(sched_getscheduler, EPERM), REFUSE(sched_setaffinity, EPERM),
         /* Numbers above the newest; those of the x32 ABI are far above. */
         BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SANDBOX_NEWEST, 0, 2),

@@ -81,6 +81,13 @@ def loop(times: int | None, condition: bool | None, keeps: bool = True, collects
                  [info(o, F32, None) for o in outputs], constants)
 
 
+def condition(dims: Sequence | None) -> onnx.ModelProto:
+    """An If on a condition that need not be a scalar, nor have an element."""
+    branches = [graph(n, [node(op, ["x"], [n])], [], [info(n, F32, ["n"])]) for n, op in (("a", "Neg"), ("b", "Abs"))]
+    made = node("If", ["flag"], ["y"], "choose", then_branch=branches[0], else_branch=branches[1])
+    return model("condition", [made], [info("x", F32, ["n"]), info("flag", BOOL, dims)], [info("y", F32, ["n"])])
+
+
 def counts(op: str, values: Sequence[int] | str) -> onnx.ModelProto:
     """Tile, Expand, ConstantOfShape, Reshape: by a constant, or by an input."""
     given = _given(values, I64, "counts")

@@ -193,7 +193,7 @@ def shapes():
         node("DepthToSpace", ["ct"], ["d"], blocksize=2, mode="DCR"),
         node("CumSum", ["d", "axis"], ["cs"], exclusive=0),
         node("Reshape", ["cs", "flat"], ["f"], allowzero=0),
-        node("Einsum", ["f", "f"], ["e"], equation="bi,bj->bij"),
+        node("Einsum", ["cs", "cs"], ["e"], equation="bchw,bdhw->bhc"),
         node("ReduceMax", ["e", "last"], ["m"], keepdims=1),
         node("Squeeze", ["m", "last"], ["y"]),
         node("Shape", ["x"], ["dims"], start=1),
@@ -207,7 +207,7 @@ def shapes():
                  const("k", np.int64(-1))]
     inputs = [info("x", F32, ["batch", 2, "height", "width"]),
               info("both", F32, ["batch", 1, "2*height", "2*width"])]
-    outputs = [info("y", F32, ["batch", "b"]), info("z", I64, [3]),
+    outputs = [info("y", F32, ["batch", "rows"]), info("f", F32, ["batch", "all"]), info("z", I64, [3]),
                info("sd", F32, ["batch", 4, "height", "width"]), info("u", F32, ["batch", 2, "height", "width"])]
     return model("shapes", nodes, inputs, outputs, constants)
 

@@ -16,8 +16,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The most elements an input is given. */
-enum { MOST_ELEMENTS = 1 << 20 };
+/*
+ * The most elements of an input that is the child's own, and the most that the open dims of an
+ * input make together: a sound model must be quick.
+ */
+enum { MOST_ELEMENTS = 1 << 20, MOST_OPEN = 1 << 14 };
 
 static uint64_t random_state = 1;
 
@@ -91,15 +94,15 @@ static inline int64_t some_dim(uint64_t salt, int round, const char *symbol, int
 static inline int32_t some_dims(const inferno_tensor_info *info, uint64_t salt, int round,
                                 int64_t dims[INFERNO_MAX_RANK]) {
     int32_t rank = info->rank < 0 ? (int32_t)below(5) : info->rank;
-    int64_t elements = 1;
+    int64_t product = 1;
     for (int32_t i = 0; i < rank; i++) {
         int open = info->rank < 0 || info->dims[i] < 0;
         const char *symbol = info->rank < 0 ? NULL : info->symbols[i];
         dims[i] = open ? some_dim(salt, round, symbol, i) : info->dims[i];
-        if (open && elements > 0 && dims[i] > MOST_ELEMENTS / elements) {
+        if (open && product * dims[i] > MOST_OPEN) {
             dims[i] = 1;
         }
-        elements = dims[i] > 0 && elements > INT64_MAX / dims[i] ? INT64_MAX : elements * dims[i];
+        product *= open && dims[i] > 0 ? dims[i] : 1;
     }
     if (rank > 0 && round > 0 && fixed_values[0] == '\0' && below(25) == 0) {
         /* not what the model says */
