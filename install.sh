@@ -65,9 +65,9 @@ fi
 # fully static program needs; -lgcc_s would break such a link. Some objects do
 # not say that they need no executable stack: none does.
 static_libs() {
-    local libs
-    libs=$(tr ' ' '\n' <"$libs/libinferno.libs" | grep -vxE -e '-lgcc_s|-lc|' | tr '\n' ' ')
-    echo "-Wl,-z,noexecstack ${libs% }"
+    local words
+    words=$(tr ' ' '\n' <"$libs/libinferno.libs" | grep -vxE -e '-lgcc_s|-lc|' | tr '\n' ' ')
+    echo "-Wl,-z,noexecstack ${words% }"
 }
 
 # Isolated loads find it beside the libraries.
