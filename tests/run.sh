@@ -49,7 +49,7 @@ step() { # name, command...
     passed=$((passed + p))
     failed=$((failed + f))
     printf '%-14s %6d passed %4d failed %5d s   %s\n' "$name" "$p" "$f" $((SECONDS - before)) \
-        "$(grep -E '^(conformance|size):' "$log" | tail -n 1)"
+        "$(grep -E '^(conformance|size|hostile|hostile-named):' "$log" | tail -n 1)"
     if [ "$f" -gt 0 ]; then
         echo "--- the end of $log"
         tail -n 40 "$log"
@@ -78,7 +78,10 @@ step c tests/c.sh --lib-dir target/release
 step c-static tests/c.sh --lib-dir target/release --static
 step header tests/header.sh
 step cpp tests/cpp/run.sh
-step size tests/size.sh
+step size tests/size.sh --from target/release
+step hostile-named tests/hostile.sh --named --lib target/release/libinferno.so
+step hostile tests/hostile.sh --cases 400 --lib target/release/libinferno.so
+step isolated tests/hostile.sh --cases 60 --isolation --lib target/release/libinferno.so
 step conformance tests/conformance.sh --lib target/release/libinferno.so --jobs 2 --min-passed 1770
 if [ $quick = no ]; then
     step package tests/package.sh

@@ -34,8 +34,12 @@ unsafe impl Send for HostMemory {}
 unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
-    /// SAFETY: the callbacks keep their contracts, on any thread, until the
-    /// process ends, and do not unwind.
+    /// The host's callbacks, taken over.
+    ///
+    /// # Safety
+    ///
+    /// The callbacks keep their contracts, on any thread, until the process
+    /// ends, and do not unwind.
     pub unsafe fn new(user_data: *mut c_void, alloc: AllocFn, free: FreeFn) -> HostMemory {
         HostMemory { user_data, alloc, free }
     }

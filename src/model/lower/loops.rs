@@ -138,7 +138,7 @@ impl Loop {
                 .op_is::<tract_onnx::tract_hir::tract_core::ops::identity::Identity>()
                 && body.node(condition.node).inputs[0] == body.input_outlets()?[1];
         let always = match &body.outlet_fact(condition)?.konst {
-            Some(on) => scalar::<bool>(&on)?,
+            Some(on) => scalar::<bool>(on)?,
             None => passed_on,
         };
         let count = scalar::<i64>(&count)?.max(0);

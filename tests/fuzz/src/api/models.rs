@@ -1,0 +1,262 @@
+//! Calls about models.
+
+use crate::lane::{KNOWN, Lane, Place};
+use crate::reader::Files;
+use fuzz::check::{call, ensure, text};
+use inferno::ffi::{model::*, options::InitStruct, reader::inferno_reader, status::*, tensor::*};
+use std::ffi::{CString, c_char, c_void};
+use std::os::fd::AsRawFd;
+use std::ptr::null;
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Keeps a model that was loaded, or checks that none was.
+fn loaded(lane: &mut Lane, name: &str, status: inferno_status, place: &Place<usize>, model: usize) {
+    let done = call(name, status);
+    if let Some(handle) = place.written(name, done) {
+        if let Some(mut ledger) = lane.ledger() {
+            ensure(ledger.models.insert(handle), || format!("{name} gave a live handle again"));
+        }
+        let at = if lane.bytes.byte() < 128 { 0 } else { lane.bytes.byte() as usize % 8 };
+        lane.pool.models[at].handle.store(handle, Relaxed);
+        lane.pool.models[at].model.store(model, Relaxed);
+    }
+}
+
+/// A model's bytes: a known one as it is, mostly; a byte changed, or cut, else.
+fn content(lane: &mut Lane) -> (usize, Box<[u8]>) {
+    let model = lane.bytes.below(KNOWN.len());
+    let mut bytes = KNOWN[model].bytes.clone();
+    match lane.bytes.byte() {
+        0..200 => {}
+        200..210 => bytes.truncate(lane.bytes.byte() as usize),
+        _ => {
+            let at = lane.bytes.u64() as usize % bytes.len();
+            bytes[at] ^= 1 << lane.bytes.below(8);
+        }
+    }
+    (model, bytes.into())
+}
+
+/// `None` stands for NULL. The reader and the name must outlive the call.
+fn options(
+    lane: &mut Lane,
+    reader: &inferno_reader,
+    exact: &mut Vec<u64>,
+) -> *const inferno_model_options {
+    if lane.bytes.byte() < 100 {
+        return null();
+    }
+    let mut options = inferno_model_options { reader, ..InitStruct::defaults() };
+    match lane.bytes.byte() {
+        0..120 => {}
+        120..150 => options.name = lane.text("called so"),
+        150..170 => options.max_file_bytes = lane.bytes.odd() as u64,
+        170..190 => options.reader = null(),
+        _ => return odd_struct(lane, options, exact),
+    }
+    odd_struct_of(lane, options, size_of_val(&options), exact)
+}
+
+/// A copy of `options` with an odd struct_size, in memory of just that size;
+/// what lies behind the known fields is zero or not.
+pub fn odd_struct<T: InitStruct>(lane: &mut Lane, options: T, exact: &mut Vec<u64>) -> *const T {
+    let size = match lane.bytes.byte() {
+        n @ 0..128 => n as usize,
+        n @ 128..192 => size_of::<T>() + n as usize % 64,
+        192..224 => 4089 + lane.bytes.below(16),
+        _ => lane.bytes.odd() as usize,
+    };
+    odd_struct_of(lane, options, size, exact)
+}
+
+fn odd_struct_of<T: InitStruct>(
+    lane: &mut Lane,
+    options: T,
+    size: usize,
+    exact: &mut Vec<u64>,
+) -> *const T {
+    // Past 4096 bytes, and short of the first field, nothing may be read.
+    let words = size.clamp(8, 4096).max(size_of::<T>()).div_ceil(8);
+    *exact = vec![0; words];
+    if lane.bytes.rarely(4) {
+        exact[words - 1] = lane.bytes.u64();
+    }
+    let place = exact.as_mut_ptr();
+    // SAFETY: there is room for a `T`, whose first field is its size.
+    unsafe {
+        place.cast::<T>().write(options);
+        place.write(size as u64);
+    }
+    if size < size_of::<T>() {
+        exact.truncate(size.clamp(8, 4096).div_ceil(8));
+        exact.shrink_to_fit();
+    }
+    exact.as_ptr().cast()
+}
+
+pub fn load_memory(lane: &mut Lane) {
+    let (model, bytes) = content(lane);
+    let files = Files::new(lane, Box::default());
+    let (reader, mut exact, place) =
+        (files.reader(), Vec::new(), Place::<usize>::new(&mut lane.bytes));
+    let options = options(lane, &reader, &mut exact);
+    let (data, size) = match lane.bytes.byte() {
+        250 => (null(), bytes.len()),
+        251 => (bytes.as_ptr().cast(), 0),
+        // No memory is that large, and so nothing is read.
+        252 => (bytes.as_ptr().cast(), usize::MAX),
+        _ => (bytes.as_ptr().cast::<c_void>(), bytes.len()),
+    };
+    let to = place.as_ptr().cast();
+    // SAFETY: the bytes are there, or the size says that they cannot be.
+    let status = unsafe { inferno_model_load_memory(data, size, options, to) };
+    loaded(lane, "model_load_memory", status, &place, model);
+    files.ended();
+}
+
+pub fn load_reader(lane: &mut Lane) {
+    let (model, bytes) = content(lane);
+    let files = Files::new(lane, bytes);
+    let (mut reader, mut exact, mut exact_reader) = (files.reader(), Vec::new(), Vec::new());
+    let place = Place::<usize>::new(&mut lane.bytes);
+    match lane.bytes.byte() {
+        240 => reader.open = None,
+        241 => reader.read = None,
+        242 => reader.close = None,
+        _ => {}
+    }
+    let other = files.reader();
+    let options = options(lane, &other, &mut exact);
+    let from = match lane.bytes.byte() {
+        0..230 => &raw const reader,
+        230..240 => null(),
+        _ => odd_struct(lane, reader, &mut exact_reader),
+    };
+    let path = lane.text("pack/model.onnx");
+    let to = place.as_ptr().cast();
+    // SAFETY: what the reader needs lives across the call.
+    let status = unsafe { inferno_model_load_reader(from, path, options, to) };
+    loaded(lane, "model_load_reader", status, &place, model);
+    files.ended();
+}
+
+unsafe extern "C" {
+    fn memfd_create(name: *const c_char, flags: u32) -> i32;
+}
+
+/// A file for each known model, with no name in any folder.
+static PATHS: LazyLock<Vec<(std::fs::File, CString)>> = LazyLock::new(|| {
+    let file = |bytes: &Vec<u8>| {
+        use std::{io::Write, os::fd::FromRawFd};
+        // SAFETY: a new descriptor, owned by nobody yet.
+        let mut file = unsafe { std::fs::File::from_raw_fd(memfd_create(c"model".as_ptr(), 0)) };
+        file.write_all(bytes).expect("memory for a model");
+        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        (file, path.expect("no NUL"))
+    };
+    KNOWN.iter().map(|k| file(&k.bytes)).collect()
+});
+
+pub fn load_path(lane: &mut Lane) {
+    let model = lane.bytes.below(KNOWN.len());
+    let files = Files::new(lane, Box::default());
+    let (reader, mut exact, place) =
+        (files.reader(), Vec::new(), Place::<usize>::new(&mut lane.bytes));
+    let options = options(lane, &reader, &mut exact);
+    let path = match lane.bytes.byte() {
+        0..200 => PATHS[model].1.as_ptr(),
+        200..210 => c"/dev/null".as_ptr(),
+        210..220 => c"/proc".as_ptr(),
+        220..230 => c"".as_ptr(),
+        _ => lane.text("no/such/file.onnx"),
+    };
+    let to = place.as_ptr().cast();
+    // SAFETY: strings and structs live across the call.
+    let status = unsafe { inferno_model_load(path, options, to) };
+    loaded(lane, "model_load", status, &place, model);
+    files.ended();
+}
+
+pub fn load_default(lane: &mut Lane) {
+    let place = Place::<usize>::new(&mut lane.bytes);
+    // SAFETY: a place of ours.
+    let status = unsafe { inferno_model_load_default(place.as_ptr().cast()) };
+    loaded(lane, "model_load_default", status, &place, 0);
+}
+
+pub fn free(lane: &mut Lane) {
+    let picked = lane.model();
+    let status = inferno_model_free(picked.as_ptr());
+    if picked.handle == 0 {
+        ensure(call("model_free", status), || "model_free refused NULL".into());
+    } else if lane.call("model_free", status, true, &picked)
+        && let Some(mut ledger) = lane.ledger()
+    {
+        ledger.models.remove(&picked.handle);
+    }
+}
+
+/// `name(model, index?, place)`, the place checked, the output shown.
+macro_rules! ask {
+    ($lane:ident, $picked:ident, $function:ident($($argument:expr),*), |$out:ident: $type:ty| $show:expr) => {{
+        let place = Place::<$type>::new(&mut $lane.bytes);
+        // SAFETY: strings and places are ours and live across the call.
+        let status = unsafe { $function($picked.as_ptr(), $($argument,)* place.as_ptr()) };
+        let done = $lane.call(stringify!($function), status, true, &$picked);
+        if let Some($out) = place.written(stringify!($function), done) {
+            $show
+        }
+    }};
+}
+
+pub fn describe(lane: &mut Lane) {
+    let (picked, index, which) = (lane.model(), lane.index(), lane.bytes.below(6));
+    let alone = lane.ledger().is_some();
+    let port = picked.known.inputs.get(index % 4).map_or("x", |p| p.0);
+    let name = lane.text(port);
+    // SAFETY: the strings live with the model, which nobody frees when the
+    // lane is alone.
+    let show = |info: inferno_tensor_info| unsafe {
+        if alone {
+            text(info.name);
+            info.symbols.iter().filter(|s| !s.is_null()).for_each(|s| _ = text(*s));
+        }
+    };
+    match which {
+        0 => ask!(lane, picked, inferno_model_input_count(), |_n: usize| {}),
+        1 => ask!(lane, picked, inferno_model_output_count(), |_n: usize| {}),
+        2 => ask!(lane, picked, inferno_model_input(index), |i: inferno_tensor_info| show(i)),
+        3 => ask!(lane, picked, inferno_model_output(index), |i: inferno_tensor_info| show(i)),
+        4 => ask!(lane, picked, inferno_model_input_index(name), |_n: usize| {}),
+        _ => ask!(lane, picked, inferno_model_output_index(name), |_n: usize| {}),
+    }
+}
+
+/// Metadata, and the struct that says its size.
+pub fn metadata(lane: &mut Lane) {
+    let (picked, index, which) = (lane.model(), lane.index(), lane.bytes.below(4));
+    let alone = lane.ledger().is_some();
+    // SAFETY: as in `describe`.
+    let show = |string: *const c_char| _ = unsafe { alone.then(|| text(string)) };
+    let name = lane.text("größe");
+    match which {
+        0 => ask!(lane, picked, inferno_model_metadata_count(), |_n: usize| {}),
+        1 => {
+            let key = Place::<*const c_char>::new(&mut lane.bytes);
+            let done_key = key.as_ptr();
+            ask!(lane, picked, inferno_model_metadata(index, done_key), |value: *const c_char| {
+                show(value);
+                key.written("model_metadata", true).into_iter().for_each(show);
+            });
+        }
+        2 => ask!(lane, picked, inferno_model_metadata_find(name), |v: *const c_char| show(v)),
+        _ => {
+            let mut exact = Vec::new();
+            let info = odd_struct(lane, inferno_model_info::defaults(), &mut exact).cast_mut();
+            // SAFETY: as many bytes as the struct says, or a size to be refused.
+            let status = unsafe { inferno_model_get_info(picked.as_ptr(), info) };
+            lane.call("model_get_info", status, true, &picked);
+        }
+    }
+}

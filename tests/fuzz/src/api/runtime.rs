@@ -1,0 +1,111 @@
+//! Calls about the runtime, the log, and what needs no handle.
+
+use crate::lane::Lane;
+use fuzz::check::{call, ensure, error_text, plain_call, text};
+use inferno::ffi::{log::*, model::*, options::InitStruct, runtime::*, session::*};
+use inferno::ffi::{status::*, tensor::*};
+use std::ffi::{c_char, c_void};
+use std::ptr::{null, null_mut};
+
+/// Which user data the log callback must be given.
+const USER: usize = 0x10c;
+
+unsafe extern "C" fn line(
+    user: *mut c_void,
+    level: i32,
+    module: *const c_char,
+    message: *const c_char,
+) {
+    ensure(user.addr() == USER && (1..=5).contains(&level), || "a log line of nobody's".into());
+    // SAFETY: both are valid during the call.
+    unsafe { (text(module), text(message)) };
+}
+
+/// Sets or takes away the callback.
+pub fn log(lane: &mut Lane) {
+    let callback: inferno_log_callback = if lane.bytes.rarely(3) { None } else { Some(line) };
+    let level =
+        if lane.bytes.rarely(4) { lane.bytes.odd() as i32 } else { lane.bytes.below(6) as i32 };
+    let user = std::ptr::without_provenance_mut(USER);
+    // SAFETY: the callback is a function of ours, for any thread.
+    let done = call("log_set_callback", unsafe { inferno_log_set_callback(callback, user, level) });
+    ensure(done == (0..=5).contains(&level), || format!("level {level}: {}", error_text()));
+}
+
+pub fn init(lane: &mut Lane) {
+    let mut exact = Vec::new();
+    let options = match lane.bytes.byte() {
+        0..100 => null(),
+        n => {
+            let options = inferno_runtime_options {
+                log_callback: Some(line),
+                log_user_data: std::ptr::without_provenance_mut(USER),
+                log_level: i32::from(n % 8),
+                ..InitStruct::defaults()
+            };
+            crate::models::odd_struct(lane, options, &mut exact)
+        }
+    };
+    // SAFETY: as many bytes as the struct says, or a size to be refused.
+    if call("init", unsafe { inferno_init(options) }) {
+        lane.users += 1;
+    }
+}
+
+/// With several lanes only what this one counted in; alone, anything.
+pub fn shutdown(lane: &mut Lane) {
+    if lane.users == 0 && lane.ledger().is_none() {
+        return;
+    }
+    ensure(call("shutdown", inferno_shutdown()), || "shutdown failed".into());
+    lane.users = lane.users.saturating_sub(1);
+    if lane.users == 0
+        && let Some(mut ledger) = lane.ledger()
+    {
+        ledger.all_ended();
+    }
+}
+
+/// What needs no handle and gives no status.
+pub fn plain(lane: &mut Lane) {
+    let n =
+        if lane.bytes.rarely(3) { lane.bytes.odd() as i32 } else { lane.bytes.below(20) as i32 };
+    plain_call();
+    // SAFETY: static strings, and this thread's own.
+    unsafe {
+        match lane.bytes.below(6) {
+            0 => _ = text(inferno_status_name(n)),
+            1 => _ = text(inferno_dtype_name(n)),
+            2 => ensure(inferno_dtype_size(n) <= 8, || format!("dtype {n} is wide")),
+            3 => _ = text(inferno_version_string()),
+            4 => ensure(inferno_version() > 0, || "no version".into()),
+            _ => _ = error_text(),
+        }
+    }
+}
+
+/// Fills an option struct of an odd size, in memory of just that size.
+pub fn inits(lane: &mut Lane) {
+    let size = match lane.bytes.byte() {
+        n @ 0..128 => n as usize,
+        n @ 128..192 => n as usize * 21,
+        _ => lane.bytes.odd() as usize,
+    };
+    let null = lane.bytes.rarely(16);
+    // Past 4096 bytes nothing may be written.
+    let mut memory = vec![0xa5u8; size.min(4096)].into_boxed_slice();
+    let place = if null { null_mut() } else { memory.as_mut_ptr() };
+    // SAFETY: as many bytes as the size says, or a size to be refused.
+    let status = unsafe {
+        match lane.bytes.below(4) {
+            0 => inferno_runtime_options_init(place.cast(), size),
+            1 => inferno_model_options_init(place.cast(), size),
+            2 => inferno_session_options_init(place.cast(), size),
+            _ => inferno_run_options_init(place.cast(), size),
+        }
+    };
+    let done = call("options_init", status);
+    let untouched = memory.iter().all(|b| *b == 0xa5);
+    ensure(done || untouched, || "a failed init wrote its struct".into());
+    ensure(!done || (!null && size <= 4096), || format!("an init took {size} bytes"));
+}
