@@ -61,7 +61,8 @@ if command -v llvm-symbolizer >/dev/null 2>&1; then
 fi
 
 # One job, without the entropic schedule, which takes longer than the calls do
-# when one input reaches this much code. libFuzzer ends at each finding, and starts anew while there is time.
+# when one input reaches this much code. libFuzzer ends at each finding, and the
+# targets when they are worn; both start anew while there is time.
 job() {
     local end=$1 number=$2 round=0 left
     while left=$((end - $(date +%s))) && [ "$left" -gt 0 ]; do
@@ -69,7 +70,7 @@ job() {
             -max_len=4096 -len_control=0 -entropic=0 -reload=5 -print_funcs=0 -print_final_stats=1 \
             -seed=$((seed == 0 ? 0 : seed + number * 1000 + round)) \
             -artifact_prefix="$findings/$name-" "$corpus" "$seeds" \
-            >"$log/$number-$round" 2>&1 && break
+            >"$log/$number-$round" 2>&1 || true
         # A target that cannot run at all would be started for ever.
         if ! grep -q INITED "$log/$number-$round" && [ "$round" -gt 2 ]; then
             break
@@ -93,7 +94,7 @@ total() {
         END { printf "%d", sum + last }' "$log"/*
 }
 
-ended=$(grep -LE '^Done [0-9]+ runs' "$log"/* | wc -l || true)
+ended=$(grep -LE '^(Done [0-9]+ runs|Renewed after)' "$log"/* | wc -l || true)
 after=$(find "$findings" -name "$name-*" -type f | wc -l)
 count=$((after - before))
 # A run that ended otherwise is a finding even when it is one known by name.

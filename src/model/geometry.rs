@@ -1,19 +1,40 @@
-//! Windows that slide: a tensor smaller than the window has no place for it.
+//! Dims that tract's operators take on trust, checked where they are known,
+//! before anything is simplified.
 //!
-//! tract computes with the missing part all the same, in the worst case outside
-//! its memory. Where dims are known this is checked before anything is built.
+//! A tensor smaller than the window that slides over it is computed with all the
+//! same, in the worst case outside its memory; an empty constant in arithmetic
+//! is read as a scalar.
 
 use crate::error::{self, Result};
 use tract_onnx::prelude::{TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::TypedFact;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
 
-/// Refuses every convolution or pooling whose window does not fit its input.
+/// Refuses every convolution or pooling whose window does not fit its input, and
+/// arithmetic with a constant of no elements.
 pub(super) fn check(graph: &TypedModel) -> Result<()> {
     for node in &graph.nodes {
+        check_operands(graph, node)?;
         let Some(spec) = pool_spec(node) else { continue };
         let Ok(fact) = graph.outlet_fact(node.inputs[0]) else { continue };
         check_window(node, spec, fact)?;
+    }
+    Ok(())
+}
+
+fn check_operands(graph: &TypedModel, node: &TypedNode) -> Result<()> {
+    if !node.op_is::<TypedBinOp>() {
+        return Ok(());
+    }
+    for (at, input) in node.inputs.iter().enumerate() {
+        let Ok(fact) = graph.outlet_fact(*input) else { continue };
+        if fact.konst.as_ref().is_some_and(|k| k.len() == 0) {
+            return Err(error::unsupported(format!(
+                "{node}: input {at} is a constant of dims {:?}: expected elements",
+                fact.shape
+            )));
+        }
     }
     Ok(())
 }

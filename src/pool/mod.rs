@@ -5,8 +5,8 @@
 //! allocator, so everything that Inferno and tract allocate passes here; the
 //! host's own `malloc` is untouched. Three parts:
 //!
-//! - [`block`]: a block, its header, and the [`source`] it goes back to;
-//! - [`ledger`]: what the current thread holds against its limit;
+//! - `block`: a block, its header, and the `source` it goes back to;
+//! - `ledger`: what the current thread holds against its limit;
 //! - [`Keeper`]: the watch over a thread of ours, which can be kept for ever.
 //!
 //! # A request that cannot be met
@@ -33,7 +33,7 @@
 //!
 //! The `SAFETY:` comments of this module cite these.
 //!
-//! 1. Every block handed out is preceded by a [`block::Header`] that names its
+//! 1. Every block handed out is preceded by a `block::Header` that names its
 //!    source; the header is written before the block is handed out and not
 //!    changed until it is given back. It lies in the 16 bytes before the block.
 //! 2. A block goes back to the source its header names, with the size and

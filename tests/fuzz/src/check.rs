@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static INPUTS: AtomicU64 = AtomicU64::new(0);
+static DEADLINES: AtomicU64 = AtomicU64::new(0);
 static TARGET: OnceLock<&'static str> = OnceLock::new();
 
 /// How many inputs lie between two lines about the calls made.
 const LINE_EVERY: u64 = 500;
 
+/// How many answers DEADLINE_EXCEEDED a process may have before it is worn.
+const WORN: u64 = 5;
+
 unsafe extern "C" {
     fn atexit(callback: extern "C" fn()) -> i32;
+    fn _exit(code: i32) -> !;
 }
 
 /// To be called before each input. The first time it has the total of calls
@@ -32,6 +37,18 @@ pub fn input_begins(target: &'static str) {
 extern "C" fn print_calls() {
     let target = TARGET.get().copied().unwrap_or("?");
     eprintln!("fuzz-{target}: calls={}", CALLS.load(Ordering::Relaxed));
+}
+
+/// Ends the process, for the script to start it anew, when work that did not end
+/// in its time may fill the few threads that the library leaves to it.
+pub fn renew_when_worn() {
+    if DEADLINES.load(Ordering::Relaxed) >= WORN {
+        print_calls();
+        eprintln!("stat::number_of_executed_units: {}", INPUTS.load(Ordering::Relaxed));
+        eprintln!("Renewed after {WORN} deadlines");
+        // SAFETY: nothing is left to be done; libFuzzer sees `exit` as a crash.
+        unsafe { _exit(0) }
+    }
 }
 
 /// Ends the process with a finding.
@@ -62,6 +79,9 @@ pub fn known(name: &str) -> bool {
 /// whether it succeeded.
 pub fn call(name: &str, status: inferno_status) -> bool {
     CALLS.fetch_add(1, Ordering::Relaxed);
+    if status == inferno_status::DeadlineExceeded {
+        DEADLINES.fetch_add(1, Ordering::Relaxed);
+    }
     let text = error_text();
     let succeeded = status == inferno_status::Ok;
     ensure(succeeded == text.is_empty(), || format!("{name} answered {status:?} with {text:?}"));

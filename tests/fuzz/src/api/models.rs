@@ -38,24 +38,59 @@ fn content(lane: &mut Lane) -> (usize, Box<[u8]>) {
     (model, bytes.into())
 }
 
-/// `None` stands for NULL. The reader and the name must outlive the call.
+/// What options point to, for as long as the call lasts.
+#[derive(Default)]
+struct Kept {
+    exact: Vec<u64>,
+    limits: Vec<u64>,
+}
+
+/// NULL, or options; the reader must outlive the call too.
 fn options(
     lane: &mut Lane,
     reader: &inferno_reader,
-    exact: &mut Vec<u64>,
+    kept: &mut Kept,
 ) -> *const inferno_model_options {
     if lane.bytes.byte() < 100 {
         return null();
     }
     let mut options = inferno_model_options { reader, ..InitStruct::defaults() };
     match lane.bytes.byte() {
-        0..120 => {}
-        120..150 => options.name = lane.text("called so"),
-        150..170 => options.max_file_bytes = lane.bytes.odd() as u64,
-        170..190 => options.reader = null(),
-        _ => return odd_struct(lane, options, exact),
+        0..90 => {}
+        90..120 => options.name = lane.text("called so"),
+        120..150 => {
+            let limits = limits(lane);
+            options.limits = match lane.bytes.byte() {
+                0..200 => odd_struct_of(lane, limits, size_of_val(&limits), &mut kept.limits),
+                _ => odd_struct(lane, limits, &mut kept.limits),
+            };
+        }
+        150..160 => options.isolation = lane.bytes.odd() as i32,
+        160..190 => options.reader = null(),
+        _ => return odd_struct(lane, options, &mut kept.exact),
     }
-    odd_struct_of(lane, options, size_of_val(&options), exact)
+    odd_struct_of(lane, options, size_of_val(&options), &mut kept.exact)
+}
+
+/// Limits of which one is odd, or small.
+fn limits(lane: &mut Lane) -> inferno_model_limits {
+    let mut limits = inferno_model_limits::defaults();
+    let small = lane.bytes.byte() < 128;
+    let value = if small { lane.bytes.byte().into() } else { lane.bytes.odd() as u64 };
+    let places = [
+        &mut limits.max_file_bytes,
+        &mut limits.max_weight_bytes,
+        &mut limits.max_tensor_bytes,
+        &mut limits.max_memory_bytes,
+        &mut limits.max_nodes,
+        &mut limits.max_node_values,
+        &mut limits.max_rank,
+        &mut limits.max_depth,
+        &mut limits.load_time_ns,
+    ];
+    let which = lane.bytes.below(places.len());
+    *places[which] = value;
+    limits
 }
 
 /// A copy of `options` with an odd struct_size, in memory of just that size;
@@ -98,9 +133,9 @@ fn odd_struct_of<T: InitStruct>(
 pub fn load_memory(lane: &mut Lane) {
     let (model, bytes) = content(lane);
     let files = Files::new(lane, Box::default());
-    let (reader, mut exact, place) =
-        (files.reader(), Vec::new(), Place::<usize>::new(&mut lane.bytes));
-    let options = options(lane, &reader, &mut exact);
+    let (reader, mut kept, place) =
+        (files.reader(), Kept::default(), Place::<usize>::new(&mut lane.bytes));
+    let options = options(lane, &reader, &mut kept);
     let (data, size) = match lane.bytes.byte() {
         250 => (null(), bytes.len()),
         251 => (bytes.as_ptr().cast(), 0),
@@ -118,7 +153,7 @@ pub fn load_memory(lane: &mut Lane) {
 pub fn load_reader(lane: &mut Lane) {
     let (model, bytes) = content(lane);
     let files = Files::new(lane, bytes);
-    let (mut reader, mut exact, mut exact_reader) = (files.reader(), Vec::new(), Vec::new());
+    let (mut reader, mut kept, mut exact_reader) = (files.reader(), Kept::default(), Vec::new());
     let place = Place::<usize>::new(&mut lane.bytes);
     match lane.bytes.byte() {
         240 => reader.open = None,
@@ -127,7 +162,7 @@ pub fn load_reader(lane: &mut Lane) {
         _ => {}
     }
     let other = files.reader();
-    let options = options(lane, &other, &mut exact);
+    let options = options(lane, &other, &mut kept);
     let from = match lane.bytes.byte() {
         0..230 => &raw const reader,
         230..240 => null(),
@@ -161,9 +196,9 @@ static PATHS: LazyLock<Vec<(std::fs::File, CString)>> = LazyLock::new(|| {
 pub fn load_path(lane: &mut Lane) {
     let model = lane.bytes.below(KNOWN.len());
     let files = Files::new(lane, Box::default());
-    let (reader, mut exact, place) =
-        (files.reader(), Vec::new(), Place::<usize>::new(&mut lane.bytes));
-    let options = options(lane, &reader, &mut exact);
+    let (reader, mut kept, place) =
+        (files.reader(), Kept::default(), Place::<usize>::new(&mut lane.bytes));
+    let options = options(lane, &reader, &mut kept);
     let path = match lane.bytes.byte() {
         0..200 => PATHS[model].1.as_ptr(),
         200..210 => c"/dev/null".as_ptr(),

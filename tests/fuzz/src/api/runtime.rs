@@ -32,8 +32,44 @@ pub fn log(lane: &mut Lane) {
     ensure(done == (0..=5).contains(&level), || format!("level {level}: {}", error_text()));
 }
 
+/// Memory of the host's: every block remembers its size and alignment.
+const ALLOCATOR: inferno_allocator = inferno_allocator {
+    struct_size: size_of::<inferno_allocator>(),
+    user_data: std::ptr::without_provenance_mut(USER),
+    alloc: Some(host_alloc),
+    free: Some(host_free),
+};
+
+unsafe extern "C" {
+    fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void;
+    fn free(block: *mut c_void);
+    fn malloc_usable_size(block: *mut c_void) -> usize;
+}
+
+unsafe extern "C" fn host_alloc(user: *mut c_void, size: usize, alignment: usize) -> *mut c_void {
+    ensure(user.addr() == USER && alignment.is_power_of_two(), || "an odd allocation".into());
+    // SAFETY: any size is allowed; the sanitizer takes one that is no multiple.
+    unsafe { aligned_alloc(alignment.max(8), size.max(1).next_multiple_of(alignment.max(8))) }
+}
+
+unsafe extern "C" fn host_free(
+    user: *mut c_void,
+    block: *mut c_void,
+    size: usize,
+    alignment: usize,
+) {
+    // SAFETY: `host_alloc` gave the block.
+    unsafe {
+        // The sanitizer says what was asked for, to the byte.
+        let asked = size.max(1).next_multiple_of(alignment.max(8));
+        let right = user.addr() == USER && malloc_usable_size(block) == asked;
+        ensure(right, || format!("a block of another size than {size} is given back"));
+        free(block);
+    }
+}
+
 pub fn init(lane: &mut Lane) {
-    let mut exact = Vec::new();
+    let (mut exact, allocator) = (Vec::new(), ALLOCATOR);
     let options = match lane.bytes.byte() {
         0..100 => null(),
         n => {
@@ -41,6 +77,7 @@ pub fn init(lane: &mut Lane) {
                 log_callback: Some(line),
                 log_user_data: std::ptr::without_provenance_mut(USER),
                 log_level: i32::from(n % 8),
+                allocator: if n % 3 == 0 { &raw const allocator } else { null() },
                 ..InitStruct::defaults()
             };
             crate::models::odd_struct(lane, options, &mut exact)
@@ -97,10 +134,11 @@ pub fn inits(lane: &mut Lane) {
     let place = if null { null_mut() } else { memory.as_mut_ptr() };
     // SAFETY: as many bytes as the size says, or a size to be refused.
     let status = unsafe {
-        match lane.bytes.below(4) {
+        match lane.bytes.below(5) {
             0 => inferno_runtime_options_init(place.cast(), size),
             1 => inferno_model_options_init(place.cast(), size),
-            2 => inferno_session_options_init(place.cast(), size),
+            2 => inferno_model_limits_init(place.cast(), size),
+            3 => inferno_session_options_init(place.cast(), size),
             _ => inferno_run_options_init(place.cast(), size),
         }
     };

@@ -228,13 +228,17 @@ pub fn bind_output(lane: &mut Lane) {
 
 pub fn run(lane: &mut Lane) {
     let picked = lane.session();
-    let mut exact = Vec::new();
+    let (mut exact, mut brief) = (Vec::new(), inferno_run_options::defaults());
     let options = match lane.bytes.byte() {
         0..200 => null(),
         200..210 => {
             let flags = lane.bytes.odd() as u64;
             let options = inferno_run_options { flags, ..InitStruct::defaults() };
             odd_struct(lane, options, &mut exact)
+        }
+        210..220 => {
+            brief.timeout_ns = [1, 1_000, 50_000, u64::MAX][lane.bytes.below(4)];
+            &raw const brief
         }
         _ => odd_struct(lane, inferno_run_options::defaults(), &mut exact),
     };

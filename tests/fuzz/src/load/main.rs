@@ -7,15 +7,20 @@
 mod build;
 
 use fuzz::bytes::Bytes;
-use fuzz::check::{call, ensure, input_begins, text, touch};
+use fuzz::check::{call, ensure, input_begins, renew_when_worn, text, touch};
 use fuzz::onnx::{I64, STRING};
-use inferno::ffi::{model::*, runtime::*, session::*, tensor::*};
+use inferno::ffi::{model::*, options::InitStruct, runtime::*, session::*, tensor::*};
 use libfuzzer_sys as _;
 use std::ffi::{CString, c_char};
 use std::ptr::{null, null_mut};
 
 /// How many bytes stand before the model: its kind, and three for its use.
 const HEAD: usize = 4;
+
+/// What the model may take; a call that outlasts it by seconds is a finding.
+const LOAD_NS: u64 = 4_000_000_000;
+const RUN_NS: u64 = 2_000_000_000;
+const MEMORY_BYTES: u64 = 1 << 30;
 
 const AS_IT_STANDS: u8 = 0;
 
@@ -57,10 +62,15 @@ extern "C" fn rust_fuzzer_test_input(data: &[u8]) -> i32 {
     // A copy of just this size: what lies behind it is not the library's.
     let exact = bytes.to_vec().into_boxed_slice();
     let mut model = null_mut();
-    // SAFETY: the bytes are there; NULL means the defaults.
-    let status = unsafe {
-        inferno_model_load_memory(exact.as_ptr().cast(), exact.len(), null(), &mut model)
+    let limits = inferno_model_limits {
+        load_time_ns: LOAD_NS,
+        max_memory_bytes: MEMORY_BYTES,
+        ..InitStruct::defaults()
     };
+    let options = inferno_model_options { limits: &limits, ..InitStruct::defaults() };
+    let (data, size) = (exact.as_ptr().cast(), exact.len());
+    // SAFETY: the bytes and the options are there.
+    let status = unsafe { inferno_model_load_memory(data, size, &options, &mut model) };
     drop(exact);
     if call("model_load_memory", status) {
         live(model, head);
@@ -68,6 +78,7 @@ extern "C" fn rust_fuzzer_test_input(data: &[u8]) -> i32 {
         ensure(model.is_null(), || "a failed load wrote a handle".to_owned());
     }
     call("shutdown", inferno_shutdown());
+    renew_when_worn();
     0
 }
 
@@ -93,8 +104,9 @@ fn live(model: *mut inferno_model, head: &[u8; HEAD]) {
             for (index, port) in inputs.iter().enumerate() {
                 fill(session, index, port, open, head[3].wrapping_add(run));
             }
-            // SAFETY: NULL means the defaults.
-            if call("session_run", unsafe { inferno_session_run(session, null()) }) {
+            let options = inferno_run_options { timeout_ns: RUN_NS, ..InitStruct::defaults() };
+            // SAFETY: the options are there.
+            if call("session_run", unsafe { inferno_session_run(session, &options) }) {
                 (0..outputs.len()).for_each(|index| read(session, index));
             }
         }
