@@ -38,12 +38,19 @@ elif [ $isolation = yes ]; then
     exit 2
 fi
 
-# The library is copied: a build may replace it while the children run.
+# The library is copied, and what isolated loads find beside it: a build may replace it while the children run.
 out=$target/hostile
 bin=$(mkdir -p "$out" && mktemp -d "$out/bin.XXXXXX")
 trap 'rm -rf "$bin"' EXIT
 cp "$lib" "$bin/libinferno.so"
 ln -s libinferno.so "$bin/libinferno.so.0"
+helper=$(dirname "$lib")/inferno-check
+if [ -f "$helper" ]; then
+    cp "$helper" "$bin/"
+elif [ $isolation = yes ]; then
+    echo "hostile.sh: --isolation: no $helper; ./install.sh --build-only makes it" >&2
+    exit 2
+fi
 flags=(-std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I"$include")
 "${CC:-cc}" "${flags[@]}" "$root/tests/hostile/driver.c" -o "$bin/driver"
 "${CC:-cc}" "${flags[@]}" "${defines[@]}" "$root/tests/hostile/child.c" -o "$bin/child" \

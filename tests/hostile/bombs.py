@@ -87,6 +87,20 @@ def loop_long(rng: Random):
                      rng.random() < 0.4)
 
 
+def product_wild(rng: Random):
+    """Inner dims that differ, ranks that differ, nothing to multiply."""
+    op = rng.choice(("Gemm", "MatMul", "MatMul"))
+    sides = []
+    for _ in range(2):
+        rank = 2 if op == "Gemm" else rng.choice((0, 1, 2, 3))
+        sizes = (0, 1, 2, 3, 16, 128, 1536) if rank < 3 else (0, 1, 2, 3, 16)
+        sides.append([rng.choice(sizes) for _ in range(rank)])
+    if sides[0] and len(sides[1]) > 1 and rng.random() < 0.3:
+        sides[1][-2] = sides[0][-1]
+    extra = {"transA": rng.randrange(2), "transB": rng.randrange(2)} if op == "Gemm" else {}
+    return make.product(op, *sides, rng.random() < 0.6, **extra)
+
+
 def counts_large(rng: Random):
     op = rng.choice(("Tile", "Expand", "ConstantOfShape", "Reshape"))
     if rng.random() < 0.2:
@@ -201,11 +215,11 @@ def initializer_lies(rng: Random):
     return make.initializer(dims, rng.choice((1, 7, 8, 9, 10, 11, 16, 22, 0)), bytes(rng.choice((0, 1, 8, 64))))
 
 
-BOMBS = ((7, resize_wild), (8, conv_window), (6, conv_small), (7, pool_window), (2, layernorm_axis), (3, perm_wild),
-         (3, scan_counts), (3, loop_long), (6, counts_large), (4, range_long), (6, index_outside), (4, division),
-         (5, pad_wild), (4, slice_wild), (4, topk_wild), (4, einsum_letters), (4, dim_param_wild), (1, long_chain),
-         (1, wide_fan), (2, deep_subgraphs), (2, functions_wild), (2, value_doubling), (3, recurrent_wild),
-         (4, signal_wild), (2, tree_wild), (3, initializer_lies))
+BOMBS = ((5, product_wild), (7, resize_wild), (8, conv_window), (6, conv_small), (7, pool_window),
+         (2, layernorm_axis), (3, perm_wild), (3, scan_counts), (3, loop_long), (6, counts_large), (4, range_long),
+         (6, index_outside), (4, division), (5, pad_wild), (4, slice_wild), (4, topk_wild), (4, einsum_letters),
+         (4, dim_param_wild), (1, long_chain), (1, wide_fan), (2, deep_subgraphs), (2, functions_wild),
+         (2, value_doubling), (3, recurrent_wild), (4, signal_wild), (2, tree_wild), (3, initializer_lies))
 
 
 def some_bomb(rng: Random) -> tuple[str, bytes]:

@@ -88,6 +88,13 @@ def condition(dims: Sequence | None) -> onnx.ModelProto:
     return model("condition", [made], [info("x", F32, ["n"]), info("flag", BOOL, dims)], [info("y", F32, ["n"])])
 
 
+def product(op: str, left: Sequence[int], right: Sequence[int], constant: bool = True, **attributes) -> onnx.ModelProto:
+    """A product whose inner dims may differ; of constants it is folded, which reads them at once."""
+    sides = [np.ones(dims, np.float32) if constant else (name, F32, list(dims))
+             for name, dims in (("a", left), ("b", right))]
+    return one_node(op, sides, [Y], **attributes)
+
+
 def counts(op: str, values: Sequence[int] | str) -> onnx.ModelProto:
     """Tile, Expand, ConstantOfShape, Reshape: by a constant, or by an input."""
     given = _given(values, I64, "counts")

@@ -15,6 +15,7 @@ import argparse
 import collections
 import os
 import re
+import resource
 import shutil
 import sys
 import tempfile
@@ -26,10 +27,12 @@ import seeds
 from children import FINDINGS, HUNG, KINDS, OK, Children, Job, Outcome
 
 RETRIED = 8
+ADDRESS_SPACE = 4 << 30
 
 
 def main() -> int:
     options = _options()
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))  # a careless mutation ends us, not others
     os.makedirs(options.folder, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="work.", dir=options.folder))
     try:

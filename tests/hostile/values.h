@@ -20,7 +20,7 @@
  * The most elements of an input that is the child's own, and the most that the open dims of an
  * input make together: a sound model must be quick.
  */
-enum { MOST_ELEMENTS = 1 << 20, MOST_OPEN = 1 << 14 };
+enum { MOST_ELEMENTS = 1 << 19, MOST_OPEN = 1 << 14 };
 
 static uint64_t random_state = 1;
 
@@ -172,8 +172,9 @@ static inline void fill_one(void *at, int32_t dtype, int wild, int mood) {
     }
 }
 
-/* Writes all elements. A string's pointer goes to a static text. */
+/* Writes the elements, the first 4 MiB at most. A string's pointer goes to a static text. */
 static inline void fill(void *data, size_t size_bytes, int32_t dtype) {
+    size_bytes = size_bytes < (4u << 20) ? size_bytes : 4u << 20;
     size_t size = inferno_dtype_size(dtype);
     int wild = below(5) == 0;
     uint64_t lot = below(10);

@@ -39,10 +39,15 @@ extern "C" fn print_calls() {
     eprintln!("fuzz-{target}: calls={}", CALLS.load(Ordering::Relaxed));
 }
 
+/// How many calls answered DEADLINE_EXCEEDED so far.
+pub fn deadlines() -> u64 {
+    DEADLINES.load(Ordering::Relaxed)
+}
+
 /// Ends the process, for the script to start it anew, when work that did not end
 /// in its time may fill the few threads that the library leaves to it.
 pub fn renew_when_worn() {
-    if DEADLINES.load(Ordering::Relaxed) >= WORN {
+    if deadlines() >= WORN {
         print_calls();
         eprintln!("stat::number_of_executed_units: {}", INPUTS.load(Ordering::Relaxed));
         eprintln!("Renewed after {WORN} deadlines");
