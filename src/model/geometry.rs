@@ -2,20 +2,23 @@
 //! before anything is simplified.
 //!
 //! A tensor smaller than the window that slides over it is computed with all the
-//! same, in the worst case outside its memory; an empty constant in arithmetic
-//! is read as a scalar.
+//! same, in the worst case outside its memory; factors of different lengths are
+//! multiplied past the end of one; an empty constant in arithmetic is read as a
+//! scalar.
 
 use crate::error::{self, Result};
 use tract_onnx::prelude::{TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::TypedFact;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::einsum::EinSum;
 
 /// Refuses every convolution or pooling whose window does not fit its input, and
 /// arithmetic with a constant of no elements.
 pub(super) fn check(graph: &TypedModel) -> Result<()> {
     for node in &graph.nodes {
         check_operands(graph, node)?;
+        check_sums(graph, node)?;
         let Some(spec) = pool_spec(node) else { continue };
         let Ok(fact) = graph.outlet_fact(node.inputs[0]) else { continue };
         check_window(node, spec, fact)?;
@@ -34,6 +37,29 @@ fn check_operands(graph: &TypedModel, node: &TypedNode) -> Result<()> {
                 "{node}: input {at} is a constant of dims {:?}: expected elements",
                 fact.shape
             )));
+        }
+    }
+    Ok(())
+}
+
+/// An axis that is summed over has the same length in every factor.
+fn check_sums(graph: &TypedModel, node: &TypedNode) -> Result<()> {
+    let Some(op) = node.op_as::<EinSum>() else { return Ok(()) };
+    for axis in op.axes.iter_all_axes().filter(|a| a.outputs.iter().all(|o| o.is_empty())) {
+        let mut length = None;
+        for (slot, places) in axis.inputs.iter().enumerate() {
+            let (Some(at), Some(outlet)) = (places.first(), node.inputs.get(slot)) else {
+                continue;
+            };
+            let Ok(fact) = graph.outlet_fact(*outlet) else { continue };
+            let Some(Ok(dim)) = fact.shape.get(*at).map(|d| d.to_i64()) else { continue };
+            if *length.get_or_insert(dim) != dim {
+                return Err(error::shape_mismatch(format!(
+                    "{node}: input {slot} has {dim} elements along axis {at}, another has {}: \
+                     expected as many",
+                    length.unwrap_or(0)
+                )));
+            }
         }
     }
     Ok(())

@@ -88,6 +88,12 @@ def condition(dims: Sequence | None) -> onnx.ModelProto:
     return model("condition", [made], [info("x", F32, ["n"]), info("flag", BOOL, dims)], [info("y", F32, ["n"])])
 
 
+def batch_norm(dims: Sequence, lengths: Sequence[int], dtype=np.float32) -> onnx.ModelProto:
+    """Scale, bias, mean and variance of these lengths, over channels that may be others."""
+    sides = [np.ones(length, dtype) for length in lengths]
+    return one_node("BatchNormalization", [("x", F32, list(dims)), *sides], [Y])
+
+
 def product(op: str, left: Sequence[int], right: Sequence[int], constant: bool = True, **attributes) -> onnx.ModelProto:
     """A product whose inner dims may differ; of constants it is folded, which reads them at once."""
     sides = [np.ones(dims, np.float32) if constant else (name, F32, list(dims))

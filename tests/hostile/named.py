@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 
 import makers as make
@@ -150,6 +151,10 @@ def named() -> list[Named]:
         ("gemm_that_differs", make.product("Gemm", [1, 16], [4, 1 << 20], constant=False, transB=1)),
         ("matmul_of_constants_that_differ", make.product("MatMul", [128, 1536], [128, 128])),
         ("matmul_that_differs", make.product("MatMul", [128, 1536], [128, 128], constant=False)),
+        ("batch_norm_of_a_scalar", make.batch_norm([], [8] * 4)),
+        ("batch_norm_other_channels", make.batch_norm([1, 9000, 2], [8] * 4)),
+        ("batch_norm_lengths_differ", make.batch_norm([1, 9000, 2], [9000, 1, 1, 1])),
+        ("batch_norm_other_dtype", make.batch_norm([1, 9000, 2], [9000] * 4, np.int8)),
         ("depth_to_space_zero", one_node("DepthToSpace", [("x", F32, [1, 4, 2, 2])], [("y", F32, None)], blocksize=0)),
         ("split_axis", one_node("Split", [("x", F32, ["n", 4])], [("y", F32, None)], axis=1 << 40, num_outputs=1)),
         ("cum_sum_axis", one_node("CumSum", [("x", F32, ["n", 4]), 1 << 40], [("y", F32, None)])),

@@ -22,6 +22,11 @@ pub(super) fn gemm(_: &ParsingContext, node: &NodeProto) -> Built {
             ensure!(w.fact(input)?.rank() == 2, "Gemm: A and B must have rank 2");
             ensure!(w.fact(input)?.datum_type == dt, "Gemm: A and B must have one dtype");
         }
+        let dim = |x, at: usize| -> TractResult<TDim> { Ok(w.fact(x)?.shape[at].clone()) };
+        let (of_a, of_b) = (dim(a, usize::from(!trans_a))?, dim(b, usize::from(trans_b))?);
+        // What is not equal may be so only when it is not known yet.
+        let may_fit = of_a == of_b || of_a.to_i64().is_err() || of_b.to_i64().is_err();
+        ensure!(may_fit, "Gemm: A has {of_a} columns for the {of_b} rows of B");
         // Half floats are multiplied and summed as f32, rounded once at the end.
         let work = if dt == DatumType::F16 { DatumType::F32 } else { dt };
         let (a, b) = (w.cast(a, work)?, w.cast(b, work)?);

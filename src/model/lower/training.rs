@@ -7,6 +7,7 @@ use super::values::{f64s, scalar, tensor_of};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::tract_core::ndarray::{ArrayD, Axis, Zip};
 
 #[derive(Debug, Clone, Copy)]
@@ -137,10 +138,48 @@ struct BatchNorm {
 /// `BatchNormalization`: tract's, except when it measures its own batch.
 pub(super) fn batch_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
     if !attrs::flag(node, "training_mode", false)? {
-        return tract_builder("BatchNormalization")?(ctx, node);
+        let (op, closures) = tract_builder("BatchNormalization")?(ctx, node)?;
+        let expansion = op.as_op().downcast_ref::<Box<dyn Expansion>>();
+        let inner = expansion.context("BatchNormalization is no expansion")?.clone();
+        return Ok((expand(WithChannels(inner)), closures));
     }
     let epsilon = attrs::float(node, "epsilon", 1e-5)? as f64;
     native(node, BatchNorm { epsilon, momentum: attrs::float(node, "momentum", 0.9)? as f64 })
+}
+
+/// tract's normalisation, once there is an axis of channels: it reads the dim of
+/// that axis unchecked.
+#[derive(Debug, Clone)]
+struct WithChannels(Box<dyn Expansion>);
+
+impl Expansion for WithChannels {
+    fn name(&self) -> StaticName {
+        self.0.name()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        ensure!(!inputs.is_empty(), "BatchNormalization needs its input number 0");
+        s.given(&inputs[0].rank, move |s, rank| {
+            ensure!(rank >= 2, "BatchNormalization: rank {rank}: expected 2 or more");
+            self.0.rules(s, inputs, outputs)
+        })
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let rank = model.outlet_fact(inputs[0])?.rank();
+        ensure!(rank >= 2, "BatchNormalization: rank {rank}: expected 2 or more");
+        self.0.wire(prefix, model, inputs)
+    }
 }
 
 impl Kernel for BatchNorm {

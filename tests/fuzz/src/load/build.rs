@@ -205,9 +205,6 @@ impl Builder<'_, '_> {
         if op == "GatherND" && known("gather-nd") {
             op = "Gather";
         }
-        if op == "Pow" && known("pow-empty") {
-            op = "Mul";
-        }
         let most = most as usize;
         let fewer = if self.bytes.rarely(3) { self.bytes.below(most + 1) } else { 0 };
         let inputs: Vec<String> = (0..most - fewer)
