@@ -71,6 +71,10 @@ job() {
             -seed=$((seed == 0 ? 0 : seed + number * 1000 + round)) \
             -artifact_prefix="$findings/$name-" "$corpus" "$seeds" \
             >"$log/$number-$round" 2>&1 || true
+        # What crashes would do so at every start from now on.
+        for file in "$findings/$name"-*; do
+            rm -f "$corpus/${file##*-}"
+        done
         # A target that cannot run at all would be started for ever.
         if ! grep -q INITED "$log/$number-$round" && [ "$round" -gt 2 ]; then
             break
@@ -80,7 +84,7 @@ job() {
 }
 
 before=$(find "$findings" -name "$name-*" -type f | wc -l)
-end=$(awk "BEGIN { print int($(date +%s) + $minutes * 60) }")
+end=$(awk "BEGIN { print int($(date +%s) + $minutes * 60 + 1) }")
 for number in $(seq "$jobs"); do
     job "$end" "$number" &
 done
@@ -106,7 +110,8 @@ if [ "$count" -gt 0 ]; then
     echo "findings: $findings"
 fi
 tail -qn 400 "$log"/* | grep -E 'cov: [0-9]+' | tail -1 || true
-echo "fuzz-$name: calls=$(total "fuzz-$name: calls=")"
-echo "fuzz: target=$name minutes=$minutes runs=$(total stat::number_of_executed_units:)" \
-    "calls=$(total "fuzz-$name: calls=") findings=$count"
-[ "$count" = 0 ]
+runs=$(total stat::number_of_executed_units:) calls=$(total "fuzz-$name: calls=")
+echo "fuzz-$name: calls=$calls"
+echo "fuzz: target=$name minutes=$minutes runs=$runs calls=$calls findings=$count"
+# A pass is a run that ran.
+[ "$count" = 0 ] && [ "$runs" -gt 0 ]
