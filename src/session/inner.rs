@@ -38,8 +38,16 @@ pub(super) struct Input {
 struct Output {
     value: Option<Value>,
     bound: Option<BoundOutput>,
-    /// What a string view shows.
-    strings: CStrings,
+    /// What a string view shows; made once a run.
+    strings: Option<CStrings>,
+}
+
+impl Output {
+    /// Takes over what a run gave, or forgets it. Views end here only.
+    fn set(&mut self, value: Option<Value>) {
+        self.value = value;
+        self.strings = None;
+    }
 }
 
 struct Compiled {
@@ -139,6 +147,8 @@ impl Inner {
                 input.role = Role::Written;
             }
             self.compiled = None;
+            // Of another shape, and of the program that goes.
+            self.outputs.iter_mut().for_each(|output| output.set(None));
         }
     }
 
@@ -177,9 +187,6 @@ impl Inner {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }
         let state = program.state()?;
-        for output in &mut self.outputs {
-            output.value = None;
-        }
         self.compiled = Some(Compiled { program, state });
         Ok(())
     }
@@ -228,8 +235,11 @@ impl Inner {
         if dtype != DType::String {
             return Ok(View { dtype, shape, data: Data::Bytes(value.bytes()) });
         }
-        output.strings = CStrings::new(&value.strings()?);
-        Ok(View { dtype, shape, data: Data::Strings(output.strings.pointers()) })
+        let strings = match &mut output.strings {
+            Some(made) => made,
+            none => none.insert(CStrings::new(&value.strings()?)),
+        };
+        Ok(View { dtype, shape, data: Data::Strings(strings.pointers()) })
     }
 
     /// Replaces the value, and with it the shape, of an input.
@@ -348,7 +358,7 @@ impl Inner {
             if let Some(bound) = &mut output.bound {
                 bound.write(&value);
             }
-            output.value = Some(value);
+            output.set(Some(value));
         }
         Ok(())
     }
@@ -358,9 +368,7 @@ impl Inner {
         for pair in &self.pairs {
             self.inputs[pair.input].value = None;
         }
-        for output in &mut self.outputs {
-            output.value = None;
-        }
+        self.outputs.iter_mut().for_each(|output| output.set(None));
         Ok(())
     }
 }

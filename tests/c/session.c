@@ -795,6 +795,30 @@ static void error_leaves_the_session_usable(void) {
     free_session(session);
 }
 
+/* A view lasts until the next run, reset or change of shape: asking again does not end it. */
+static void views_last(void) {
+    const char *words[2] = {"one", "two"};
+    inferno_tensor strings = tensor_of(INFERNO_DTYPE_STRING, "2", (void *)words), first, again;
+    inferno_session *session = open_model(model_identity_string());
+    CHECK_OK(inferno_session_set_input(session, 0, &strings));
+    CHECK_OK(inferno_session_run(session, NULL));
+    CHECK_OK(inferno_session_output(session, 0, &first));
+    CHECK_OK(inferno_session_output(session, 0, &again));
+    CHECK(first.data == again.data);
+    CHECK(strcmp(((const char *const *)first.data)[1], "two") == 0);
+    free_session(session);
+
+    const int64_t dims[3] = {1, 1, 1}, others[3] = {1, 1, 2};
+    session = open_model(model_add_open());
+    CHECK_OK(inferno_session_set_shape(session, 0, 3, dims));
+    CHECK_OK(inferno_session_set_shape(session, 1, 3, dims));
+    CHECK_OK(inferno_session_run(session, NULL));
+    CHECK_OK(inferno_session_output(session, 0, &first));
+    CHECK_OK(inferno_session_set_shape(session, 0, 3, others));
+    CHECK_STATUS(inferno_session_output(session, 0, &again), INFERNO_STATUS_NOT_READY);
+    free_session(session);
+}
+
 static void run_options(void) {
     inferno_run_options options;
     inferno_session *session = open_model(model_add());
@@ -887,6 +911,7 @@ int main(void) {
     RUN(pairs_that_do_not_match);
     RUN(error_leaves_the_session_usable);
     RUN(run_options);
+    RUN(views_last);
     RUN(option_defaults);
     RUN(model_freed_first);
     RUN(many_sessions);
