@@ -50,6 +50,11 @@ pub struct Budget {
     pub time: Duration,
 }
 
+/// The moment that is `time` from now; none when `time` is zero, for ever.
+pub fn moment(time: Duration) -> Option<Instant> {
+    if time.is_zero() { None } else { Instant::now().checked_add(time) }
+}
+
 thread_local! {
     static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -65,8 +70,7 @@ impl Deadline {
     pub fn after(time: Duration) -> Deadline {
         UNTIL.with(|until| {
             let outer = until.get();
-            let mine = (!time.is_zero()).then(|| Instant::now().checked_add(time)).flatten();
-            until.set([outer, mine].into_iter().flatten().min());
+            until.set([outer, moment(time)].into_iter().flatten().min());
             Deadline { outer }
         })
     }
@@ -133,7 +137,7 @@ unsafe fn run<T: Send>(
              fewer than {MOST_LEFT_BEHIND}"
         )));
     }
-    let deadline = (!wait.is_zero()).then(|| Instant::now().checked_add(wait)).flatten();
+    let deadline = moment(wait);
     let task = Arc::new(Task {
         keeper: Keeper::new(budget.time),
         answer: Mutex::new(None),

@@ -158,19 +158,14 @@ fn typed(mut graph: InferenceModel, model: &Model, inputs: &[usize]) -> TractRes
 fn check_sizes(graph: &TypedModel, limits: &Limits) -> Result<()> {
     for node in &graph.nodes {
         for fact in node.outputs.iter().map(|o| &o.fact) {
-            let what = |what: &str| format!("{node}: {what}");
             let rank = fact.rank() as u64;
-            if rank > limits.rank {
-                Limits::within(&what("rank"), rank, "max_rank", limits.rank)?;
-            }
+            Limits::within(format_args!("{node}: rank"), rank, "max_rank", limits.rank)?;
             let Some(dims) = fact.shape.as_concrete() else { continue };
             let size = fact.datum_type.size_of() as u64;
             let bytes = dims.iter().try_fold(size, |n, d| n.checked_mul(*d as u64));
-            if bytes.is_none_or(|b| b > limits.tensor_bytes) {
-                let what = what(&format!("bytes of a value of dims {dims:?}"));
-                let (name, most) = ("max_tensor_bytes", limits.tensor_bytes);
-                Limits::within(&what, bytes.unwrap_or(u64::MAX), name, most)?;
-            }
+            let what = format_args!("{node}: bytes of a value of dims {dims:?}");
+            let bytes = bytes.unwrap_or(u64::MAX);
+            Limits::within(what, bytes, "max_tensor_bytes", limits.tensor_bytes)?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::error::{self, Result};
 use crate::work::Budget;
+use std::fmt;
 use std::time::Duration;
 
 /// Bounds of a load, of making sessions, and of their runs. Every refusal by
@@ -52,7 +53,7 @@ impl Limits {
     }
 
     /// Refuses `found` when it is over `most`, which the limit `name` gives.
-    pub(super) fn within(what: &str, found: u64, name: &str, most: u64) -> Result<()> {
+    pub(super) fn within(what: impl fmt::Display, found: u64, name: &str, most: u64) -> Result<()> {
         if found > most {
             return Err(error::limit_exceeded(format!(
                 "{what}: {found}, expected at most {name}, {most}"

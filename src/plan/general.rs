@@ -136,22 +136,22 @@ impl State {
                 outcome
             })
         });
-        let place = || at.map(|id| format!("node {}", self.inner.model().node(id)));
-        let why = match outcome {
+        let failed = match outcome {
             Ok(Ok(outputs)) => {
                 self.forget_inputs();
                 return Ok(outputs);
             }
             Ok(Err(e)) => match e.downcast_ref::<Error>() {
-                Some(ours) => {
-                    return Err(ours.clone().at(place().unwrap_or_else(|| "a run".to_owned())));
-                }
-                None => format!("{e:#}"),
+                Some(ours) => ours.clone(),
+                None => error::run_failed(format!("{e:#}")),
             },
             // Operators assert on values they cannot take.
-            Err(panic) => format!("it refused its values: {panic}"),
+            Err(panic) => error::run_failed(format!("it refused its values: {panic}")),
         };
-        Err(error::run_failed(why).at(place().unwrap_or_else(|| "a run".to_owned())))
+        Err(match at {
+            Some(id) => failed.at(format_args!("node {}", self.inner.model().node(id))),
+            None => failed.at("a run"),
+        })
     }
 
     /// An input that no step reads stays where the run was given it.

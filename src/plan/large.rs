@@ -57,11 +57,17 @@ impl LargeSteps {
             step(&EvalContext { session, node_id, symbols, scenario, seating, shared: None })
         };
         let budget = Budget { memory_bytes: self.memory_bytes, time: Duration::ZERO };
-        match work::to_its_end(budget, "a large step", || Ok(panics::caught(step))) {
+        let mut ended = false;
+        let outcome = work::to_its_end(budget, "a large step", || {
+            let outcome = panics::caught(step);
+            ended = true;
+            Ok(outcome)
+        });
+        match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => bail!("it refused its values: {panic}"),
             Err(e) => {
-                *kept = e.kind() == Kind::OutOfMemory;
+                *kept = !ended && e.kind() == Kind::OutOfMemory;
                 Err(e.into())
             }
         }

@@ -32,6 +32,7 @@ pub use helper::use_helper;
 use super::source::{Bytes, Folder, LoadOptions, Seen, Source};
 use crate::error::{self, Error, Kind, Result};
 use crate::log::log_line;
+use crate::work;
 use helper::Process;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ pub(super) fn tried<'a>(
 ) -> Result<Tried<'a>> {
     let begun = Instant::now();
     let time = Duration::from_nanos(options.limits.load_time_ns);
-    let until = (!time.is_zero()).then(|| begun.checked_add(time)).flatten();
+    let until = work::moment(time);
     let path = helper::find()?;
     let bytes = Bytes::read(source, options)?;
     let (process, stream) = Process::start(&path)?;

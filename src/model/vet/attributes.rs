@@ -120,8 +120,8 @@ fn check_rule(attribute: &pb::AttributeProto, rule: Rule, limits: &Limits) -> Re
         Range(low, high) => (low, high),
     };
     if matches!(rule, Axes | Permutation) {
-        let what = format!("number of {name}");
-        Limits::within(&what, values.len() as u64, "max_rank", limits.rank)?;
+        let what = format_args!("number of {name}");
+        Limits::within(what, values.len() as u64, "max_rank", limits.rank)?;
     }
     if let Some(value) = values.iter().find(|v| !(low..=high).contains(*v)) {
         return wrong(*value, format!("{low} to {high}"));

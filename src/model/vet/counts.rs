@@ -27,8 +27,8 @@ fn check_graph(graph: &pb::GraphProto, limits: &Limits, depth: u64, nodes: &mut 
     ports.chain(weights).try_for_each(|(what, name)| check_name(what, name))?;
     graph.input.iter().chain(&graph.output).try_for_each(check_symbols)?;
     for weight in &graph.initializer {
-        let what = format!("rank of initializer {:?}", weight.name);
-        Limits::within(&what, weight.dims.len() as u64, "max_rank", limits.rank)?;
+        let what = format_args!("rank of initializer {:?}", weight.name);
+        Limits::within(what, weight.dims.len() as u64, "max_rank", limits.rank)?;
     }
     check_nodes(&graph.node, limits, depth, nodes)
 }
@@ -38,9 +38,10 @@ fn check_nodes(list: &[pb::NodeProto], limits: &Limits, depth: u64, nodes: &mut 
     Limits::within("nodes", *nodes, "max_nodes", limits.nodes)?;
     for node in list {
         let values = (node.input.len() + node.output.len()) as u64;
+        // A label is made only when it is needed.
         if values > limits.node_values {
             let what = format!("{}: inputs and outputs", label(node));
-            Limits::within(&what, values, "max_node_values", limits.node_values)?;
+            Limits::within(what, values, "max_node_values", limits.node_values)?;
         }
         let names = node.input.iter().chain(&node.output).chain([&node.name, &node.op_type]);
         names.map(String::as_str).try_for_each(|name| check_name("node", name))?;

@@ -9,7 +9,7 @@ use crate::error::{self, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::pb;
-use tract_onnx::prelude::Tensor;
+use tract_onnx::prelude::{Datum, Tensor};
 
 /// What the values of an input may be.
 #[derive(Debug, Clone, Copy)]
@@ -96,41 +96,28 @@ pub(in crate::model) fn check(
 }
 
 fn check_value(value: &Tensor, rule: Rule) -> Result<()> {
-    let wrong = |value: &dyn std::fmt::Display, expected: String| {
-        Err(error::invalid_model(format!("{value} given: expected {expected}")))
+    // (Of dtypes that are no numbers nothing is said here.)
+    let wrong = match rule {
+        One => (value.len() != 1).then(|| (value.len().to_string(), "one value".to_owned())),
+        NotZero => first(value, |v: f64| v == 0.0).map(|v| (v, "another number".to_owned())),
+        Scale(most) => first(value, |v: f64| !(v > 0.0 && v <= most))
+            .map(|v| (v, format!("more than 0, at most {most}"))),
+        Integers(low, high) => first(value, |v: i64| !(low..=high).contains(&v))
+            .map(|v| (v, format!("{low} to {high}"))),
     };
-    if matches!(rule, One) {
-        return match value.len() {
-            1 => Ok(()),
-            n => wrong(&n, "one value".to_owned()),
-        };
+    match wrong {
+        Some((value, expected)) => {
+            Err(error::invalid_model(format!("{value} given: expected {expected}")))
+        }
+        None => Ok(()),
     }
-    if let Scale(most) = rule {
-        let Ok(scales) = value.cast_to::<f64>() else { return Ok(()) };
-        let Ok(scales) = scales.to_plain_array_view::<f64>() else { return Ok(()) };
-        return match scales.iter().find(|s| !(**s > 0.0 && **s <= most)) {
-            Some(scale) => wrong(scale, format!("more than 0, at most {most}")),
-            None => Ok(()),
-        };
-    }
-    // Of floats (a Range may be of floats) only zero matters.
-    let Ok(integers) = value.cast_to::<f64>() else { return Ok(()) };
-    if matches!(rule, NotZero) {
-        let Ok(view) = integers.to_plain_array_view::<f64>() else { return Ok(()) };
-        return match view.iter().find(|v| **v == 0.0) {
-            Some(zero) => wrong(zero, "another number".to_owned()),
-            None => Ok(()),
-        };
-    }
-    let Ok(integers) = value.cast_to::<i64>() else { return Ok(()) };
-    let Ok(view) = integers.to_plain_array_view::<i64>() else { return Ok(()) };
-    match rule {
-        Integers(low, high) => match view.iter().find(|v| !(low..=high).contains(*v)) {
-            Some(value) => wrong(value, format!("{low} to {high}")),
-            None => Ok(()),
-        },
-        NotZero | One | Scale(_) => Ok(()),
-    }
+}
+
+/// The first of a tensor's numbers that is `wrong`.
+fn first<T: Datum + Copy>(value: &Tensor, wrong: impl Fn(T) -> bool) -> Option<String> {
+    let cast = value.cast_to::<T>().ok()?;
+    let view = cast.to_plain_array_view::<T>().ok()?;
+    view.iter().find(|v| wrong(**v)).map(T::to_string)
 }
 
 #[cfg(test)]
