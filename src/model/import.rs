@@ -3,12 +3,15 @@
 use super::lower;
 use super::memo::{InputSpec, Specialisation};
 use super::operators::framework;
+use super::vet::Spent;
 use super::weights::datum_type;
 use super::{Limits, Model, PortInfo};
 use crate::error::{Error, Kind, Result};
+use crate::log::log_line;
 use crate::work;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tract_onnx::model::ParseResult;
 use tract_onnx::pb;
 use tract_onnx::prelude::{
@@ -29,6 +32,7 @@ pub struct Imported {
 
 /// Builds the graph of `model` at `spec`.
 pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
+    let (begun, mut vetting) = (Instant::now(), Spent::default());
     let mut graph = model.graph.clone();
     let mut weights = model.weights.clone();
     let mut inputs = Vec::new();
@@ -42,7 +46,7 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
             }
         }
     }
-    super::vet::check_parameters(&graph, &weights)?;
+    vetting.on(|| super::vet::check_parameters(&graph, &weights))?;
     graph.input.retain(|i| !weights.contains_key(&i.name));
     for input in &mut graph.input {
         let shape = shapes.get(input.name.as_str()).copied();
@@ -61,9 +65,11 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     let parsed = framework().parse(&proto, None).map_err(|e| refusal(&e))?;
     let graph = with_weights(parsed, &weights, inputs.len()).map_err(|e| refusal(&e))?;
     work::check()?;
-    let graph = typed(graph, model, &inputs).map_err(|e| refusal(&e))?;
-    check_sizes(&graph, &model.limits)?;
+    let graph = typed(graph, model, &inputs, &mut vetting).map_err(|e| refusal(&e))?;
+    vetting.on(|| check_sizes(&graph, &model.limits))?;
     work::check()?;
+    let (name, took) = (model.name(), begun.elapsed().as_micros());
+    log_line!(Debug, "imported {name} in {took} us, vetting {} us of it", vetting.micros());
     Ok(Imported { graph, inputs })
 }
 
@@ -140,14 +146,19 @@ fn with_weights(
     Ok(model)
 }
 
-fn typed(mut graph: InferenceModel, model: &Model, inputs: &[usize]) -> TractResult<TypedModel> {
+fn typed(
+    mut graph: InferenceModel,
+    model: &Model,
+    inputs: &[usize],
+    vetting: &mut Spent,
+) -> TractResult<TypedModel> {
     for (at, index) in inputs.iter().enumerate() {
         let port: &PortInfo = &model.inputs[*index];
         let fact = graph.input_fact(at)?.clone().with_datum_type(datum_type(port.dtype));
         graph.set_input_fact(at, fact)?;
     }
     let mut graph = graph.into_typed()?;
-    super::geometry::check(&graph)?;
+    vetting.on(|| super::geometry::check(&graph))?;
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;
     lower::declutter(&mut graph)?;

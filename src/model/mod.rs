@@ -46,7 +46,7 @@ use source::{Bytes, Folder};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 
@@ -105,23 +105,27 @@ impl Model {
     }
 
     fn read(bytes: Bytes<'_>, folder: Folder, options: &LoadOptions, name: &str) -> Result<Model> {
+        let (begun, mut vetting) = (Instant::now(), vet::Spent::default());
         let hash = *blake3::hash(bytes.as_slice()).as_bytes();
         let mut proto = decode(bytes.as_slice())?;
         drop(bytes);
         work::check()?;
-        vet::check_counts(&proto, &options.limits)?;
+        vetting.on(|| vet::check_counts(&proto, &options.limits))?;
         functions::inline(&mut proto, options.limits.nodes)?;
-        vet::check(&proto, &options.limits)?;
+        vetting.on(|| vet::check(&proto, &options.limits))?;
         work::check()?;
         let mut about = describe::about(&proto, hash);
         let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
         let weights = weights::take(&mut graph, &folder, options.limits.weight_bytes)?;
         about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
+        let (inputs, outputs) = (describe::inputs(&graph, &weights)?, describe::outputs(&graph)?);
+        let took = begun.elapsed().as_micros();
+        log_line!(Debug, "read {name} in {took} us, vetting {} us of it", vetting.micros());
         Ok(Model {
             name: describe::c_string(name),
             about,
-            inputs: describe::inputs(&graph, &weights)?,
-            outputs: describe::outputs(&graph)?,
+            inputs,
+            outputs,
             graph,
             opsets: proto.opset_import,
             weights,

@@ -101,6 +101,13 @@ def product(op: str, left: Sequence[int], right: Sequence[int], constant: bool =
     return one_node(op, sides, [Y], **attributes)
 
 
+def normal(op: str, dims: Sequence[int], second, outputs: int = 1, **attributes) -> onnx.ModelProto:
+    """An operator whose rules count down from the rank of `x`, or of its second input."""
+    given = _given(second, I64 if isinstance(second, int) else F32, "second")
+    return one_node(op, [("x", F32, list(dims)), given], [Y, *[(f"y{at}", F32, None) for at in range(1, outputs)]],
+                    **attributes)
+
+
 def counts(op: str, values: Sequence[int] | str) -> onnx.ModelProto:
     """Tile, Expand, ConstantOfShape, Reshape: by a constant, or by an input."""
     given = _given(values, I64, "counts")

@@ -21,6 +21,7 @@ mod ml;
 mod native;
 mod pools;
 mod quant;
+mod ranked;
 mod recurrent;
 mod reduce;
 mod rewrite;
@@ -71,15 +72,18 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("DFT", dft::dft),
     ("FeatureVectorizer", ml::feature_vectorizer),
     ("FlexAttention", bodies::flex_attention),
+    ("GatherND", ranked::gather_nd),
     ("Gemm", classic::gemm),
     ("GRU", recurrent::recurrent),
     ("Imputer", ml::imputer),
     ("LabelEncoder", ml::label_encoder),
+    ("LayerNormalization", ranked::normalization),
     ("LinearAttention", streaming::linear_attention),
     ("Loop", loops::onnx_loop),
     ("LpPool", pools::lp_pool),
     ("LSTM", recurrent::recurrent),
     ("MatMul", mended::mat_mul),
+    ("MatMulNBits", ranked::mat_mul_n_bits),
     ("MaxUnpool", pools::max_unpool),
     ("Momentum", training::optimizer),
     ("NegativeLogLikelihoodLoss", losses::negative_log_likelihood),
@@ -93,14 +97,17 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("ReduceMin", reduce::extreme),
     ("Resize", mended::resize),
     ("ReverseSequence", arrays::reverse_sequence),
+    ("RMSNormalization", ranked::normalization),
     ("RNN", recurrent::recurrent),
     ("RoiAlign", vision::roi_align),
     ("Scaler", ml::scaler),
     ("Scan", bodies::scan),
+    ("SimplifiedLayerNormalization", ranked::normalization),
     ("Slice", slices::slice),
     ("Softmax", mended::widened),
     ("SoftmaxCrossEntropyLoss", losses::softmax_cross_entropy),
     ("SpaceToDepth", mended::space_to_depth),
+    ("STFT", ranked::stft),
     ("Squeeze", classic::squeeze),
     ("StringConcat", strings::string_concat),
     ("StringNormalizer", strings::string_normalizer),

@@ -21,7 +21,25 @@ mod parameters;
 use super::{Limits, operators};
 use crate::error::{self, Result};
 pub(super) use parameters::check as check_parameters;
+use std::time::{Duration, Instant};
 use tract_onnx::pb;
+
+/// How long the checks of one load took, for its log lines.
+#[derive(Debug, Default)]
+pub(super) struct Spent(Duration);
+
+impl Spent {
+    pub(super) fn on<T>(&mut self, check: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let answer = check();
+        self.0 += begun.elapsed();
+        answer
+    }
+
+    pub(super) fn micros(&self) -> u128 {
+        self.0.as_micros()
+    }
+}
 
 /// The newest opset of the default domain this library knows.
 pub(super) const NEWEST_OPSET: i64 = 28;

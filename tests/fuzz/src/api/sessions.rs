@@ -3,7 +3,7 @@
 use crate::lane::{Lane, Picked, Place};
 use crate::ledger::Side;
 use crate::models::odd_struct;
-use fuzz::check::{call, ensure, known};
+use fuzz::check::{call, ensure};
 use inferno::ffi::{options::InitStruct, session::*, status::inferno_status, tensor::*};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
@@ -127,11 +127,6 @@ pub fn prepare(lane: &mut Lane) {
     let picked = lane.session();
     let status = inferno_session_prepare(picked.as_ptr());
     done(lane, "session_prepare", status, &picked);
-    if known("prepare-ends-outputs")
-        && let Some(mut ledger) = lane.ledger()
-    {
-        ledger.ended(picked.handle, Side::Output);
-    }
 }
 
 /// The view of an input or output; `None` when the call failed.

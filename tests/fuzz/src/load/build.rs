@@ -2,7 +2,6 @@
 //! list, with inputs that exist and attributes of the right kind, mostly.
 
 use fuzz::bytes::Bytes;
-use fuzz::check::known;
 use fuzz::onnx::*;
 
 /// The largest weight, in elements.
@@ -201,10 +200,7 @@ impl Builder<'_, '_> {
     }
 
     fn node(&mut self) -> (Pb, Vec<String>) {
-        let (mut op, most, outputs, attributes) = self.bytes.pick(OPS);
-        if op == "GatherND" && known("gather-nd") {
-            op = "Gather";
-        }
+        let (op, most, outputs, attributes) = self.bytes.pick(OPS);
         let most = most as usize;
         let fewer = if self.bytes.rarely(3) { self.bytes.below(most + 1) } else { 0 };
         let inputs: Vec<String> = (0..most - fewer)
