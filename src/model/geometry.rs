@@ -4,11 +4,12 @@
 //! A tensor smaller than the window that slides over it is computed with all the
 //! same, in the worst case outside its memory; factors of different lengths are
 //! multiplied past the end of one; an empty constant in arithmetic is read as a
-//! scalar.
+//! scalar; nothing is repeated as often as it is asked for.
 
 use crate::error::{self, Result};
 use tract_onnx::prelude::{TypedModel, TypedNode};
-use tract_onnx::tract_core::internal::TypedFact;
+use tract_onnx::tract_core::internal::{DimLike, TypedFact};
+use tract_onnx::tract_core::ops::array::Tile;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -18,6 +19,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 pub(super) fn check(graph: &TypedModel) -> Result<()> {
     for node in &graph.nodes {
         check_operands(graph, node)?;
+        check_tile(graph, node)?;
         check_sums(graph, node)?;
         let Some(spec) = pool_spec(node) else { continue };
         let Ok(fact) = graph.outlet_fact(node.inputs[0]) else { continue };
@@ -40,6 +42,32 @@ fn check_operands(graph: &TypedModel, node: &TypedNode) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How often nothing may be repeated.
+const MOST_REPEATS: usize = 1 << 20;
+
+/// Whether a tiling copies something, or repeats nothing no more than a while.
+pub(crate) fn tiles_in_time(dims: &[usize], multipliers: &[usize]) -> bool {
+    let elements = dims.iter().chain(multipliers).fold(1, |n: usize, d| n.saturating_mul(*d));
+    let repeats = multipliers.iter().fold(1, |n: usize, m| n.saturating_mul((*m).max(1)));
+    elements > 0 || repeats <= MOST_REPEATS
+}
+
+fn check_tile(graph: &TypedModel, node: &TypedNode) -> Result<()> {
+    let Some(op) = node.op_as::<Tile>() else { return Ok(()) };
+    let multipliers: Option<Vec<usize>> =
+        op.multipliers.iter().map(|m| m.to_usize().ok()).collect();
+    let fact = node.inputs.first().and_then(|i| graph.outlet_fact(*i).ok());
+    let (Some(multipliers), Some(fact)) = (multipliers, fact) else { return Ok(()) };
+    let Some(dims) = fact.shape.as_concrete() else { return Ok(()) };
+    if tiles_in_time(dims, &multipliers) {
+        return Ok(());
+    }
+    Err(error::limit_exceeded(format!(
+        "{node}: dims {dims:?} repeated {multipliers:?} times, to no elements: expected at most \
+         {MOST_REPEATS} repeats"
+    )))
 }
 
 /// An axis that is summed over has the same length in every factor.

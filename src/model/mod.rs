@@ -26,6 +26,7 @@ mod vet;
 mod weights;
 
 pub use describe::{About, Dim, PortInfo, find_port, port};
+pub(crate) use geometry::tiles_in_time;
 pub use import::Imported;
 #[cfg(all(test, feature = "capi", target_os = "linux"))]
 pub(crate) use isolate::KINDS;

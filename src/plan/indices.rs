@@ -5,10 +5,11 @@
 //! step that takes such indices is found when a program is compiled, and its
 //! indices are checked against the dims they run over at every run.
 
+use crate::model::tiles_in_time;
 use tract_onnx::prelude::{TValue, TractResult, TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::{bail, ensure};
 use tract_onnx::tract_core::ops::array::{
-    Gather, GatherElements, GatherNd, Range, ScatterElements, ScatterNd, Topk,
+    DynTile, Gather, GatherElements, GatherNd, Range, ScatterElements, ScatterNd, Topk,
 };
 
 /// How the indices of a step (always its input 1) run over its input 0.
@@ -20,6 +21,8 @@ enum Rule {
     Coordinates(usize),
     /// One number, of elements to take along this axis.
     Count(usize),
+    /// How often each axis is repeated.
+    Repeats,
     /// No indices: three inputs of one number each.
     Range,
 }
@@ -59,6 +62,14 @@ impl IndexChecks {
                 }
             }
             Rule::Range => Ok(()),
+            Rule::Repeats => {
+                let most: Option<Vec<usize>> =
+                    view.iter().map(|m| usize::try_from(*m).ok()).collect();
+                match most {
+                    Some(m) if tiles_in_time(dims, &m) => Ok(()),
+                    _ => bail!("dims {dims:?} cannot be repeated {view:?} times"),
+                }
+            }
             Rule::Coordinates(skipped) => {
                 let Some(depth) = indices.shape().last() else { bail!("indices of rank 0") };
                 ensure!(
@@ -102,6 +113,8 @@ fn rule(node: &TypedNode) -> Option<Rule> {
         Some(Rule::Count(op.axis))
     } else if node.op_is::<Range>() {
         Some(Rule::Range)
+    } else if node.op_is::<DynTile>() {
+        Some(Rule::Repeats)
     } else {
         node.op_is::<ScatterNd>().then_some(Rule::Coordinates(0))
     }
@@ -135,5 +148,14 @@ mod tests {
         assert!(run(Rule::Coordinates(0), [4, 9], past).is_err());
         let deep = tensor2(&[[0i64, 0, 0]]).into_tvalue();
         assert!(run(Rule::Coordinates(0), [4, 9], deep).is_err());
+    }
+    #[test]
+    fn nothing_is_not_repeated_for_ever() {
+        for (multipliers, fine) in
+            [([2i64, 3], true), ([0, 4], true), ([0, 1 << 28], false), ([-1, 1], false)]
+        {
+            let given = tensor1(&multipliers).into_tvalue();
+            assert_eq!(run(Rule::Repeats, [1, 2], given).is_ok(), fine, "{multipliers:?}");
+        }
     }
 }

@@ -96,12 +96,12 @@ def mutated(data: bytes, count: int, rng: Random) -> tuple[list[str], bytes]:
         if len(names) == count:
             break
         change = rng.choices(IN_PLACE, weights)[0][1]
-        if change(model, rng) is False:
-            continue
         try:
+            if change(model, rng) is False:
+                continue
             data = model.SerializeToString()
             names.append(change.__name__)
-        except (EncodeError, DecodeError, ValueError):  # too deep for protobuf's writer
+        except (EncodeError, DecodeError, ValueError):  # too deep for protobuf itself
             model = onnx.ModelProto.FromString(data)
     return names, data
 

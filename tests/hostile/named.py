@@ -109,6 +109,7 @@ def named() -> list[Named]:
         ("huge_constant_of_shape", make.counts("ConstantOfShape", [1 << 31, 1 << 31])),
         ("constant_of_shape_40_gib", make.counts("ConstantOfShape", [10 * G])),
         ("tile_2_33", make.counts("Tile", [1 << 33, 1])),
+        ("tile_of_nothing_2_28", make.counts("Tile", [0, 1 << 28])),
         ("tile_2_62", make.counts("Tile", [1 << 62, 1 << 62])),
         ("tile_product_wraps", make.counts("Tile", [1 << 62, 1 << 28])),
         ("expand_2_33", make.counts("Expand", [1 << 33, 1])),
