@@ -330,6 +330,44 @@ typedef struct inferno_runtime_options {
 } inferno_runtime_options;
 
 /**
+ * What memory the library holds, over all runtimes of the process. Set
+ * `struct_size` before the call. Threads that are inside a call at the time may
+ * not have counted it yet.
+ */
+typedef struct inferno_memory_stats {
+  /**
+   * `sizeof(inferno_memory_stats)`, set by the caller.
+   */
+  size_t struct_size;
+  /**
+   * Bytes that models, sessions and calls hold.
+   */
+  uint64_t live_bytes;
+  /**
+   * Bytes of the pool that tensors are in, or were and that may still be
+   * resident. What is no tensor is handed through and not among them.
+   */
+  uint64_t committed_bytes;
+  /**
+   * Tensors for which the calling thread had a block at hand.
+   */
+  uint64_t hits;
+  /**
+   * Tensors for which it took the lock of its part of the pool.
+   */
+  uint64_t misses;
+  /**
+   * How often the pool asked the system or the host for memory, or gave some
+   * back: while this stands still, no call costs a system call for tensors.
+   */
+  uint64_t source_calls;
+  /**
+   * Requests that were past a limit, or for which there was no memory.
+   */
+  uint64_t refused;
+} inferno_memory_stats;
+
+/**
  * What a model may ask for. The model's limits hold for its load, for the
  * import when one of its sessions gets new shapes, and for their runs. Fill
  * with `inferno_model_limits_init`, then set what you need. A refusal is
@@ -796,6 +834,29 @@ const char *inferno_version_string(void);
  * Since: 0.1.0
  */
 uint32_t inferno_version(void);
+
+/**
+ * Fills `stats` with what memory the library holds now. It needs no runtime.
+ *
+ * Ownership: `stats` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_memory_get_stats(struct inferno_memory_stats *stats);
+
+/**
+ * Gives memory back that the pool holds and nothing uses. The next calls take
+ * it again, which costs them system calls: this is for a host that pauses, or
+ * has freed a large model. Blocks that other threads have at hand, up to 4 MiB
+ * each, stay theirs. Without it the pool gives back what lay idle for ten
+ * seconds, when next a larger piece of it becomes idle.
+ *
+ * Threads: any.
+ * Errors: none.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_memory_trim(void);
 
 /**
  * Fills `limits` with the defaults.

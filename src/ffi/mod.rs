@@ -1,8 +1,8 @@
 //! The C ABI: converts, calls one safe function, converts back. No logic lives
 //! here, and nobody imports it.
 //!
-//! One file a noun: `status`, `tensor`, `log`, `runtime`, `reader`, `model`,
-//! `session`; they are what `build.rs` hands to cbindgen. Below them `guard`
+//! One file a noun: `status`, `tensor`, `log`, `runtime`, `memory`, `reader`,
+//! `model`, `session`; they are what `build.rs` hands to cbindgen. Below them `guard`
 //! turns errors and panics into statuses, `handle` checks handles, `options`
 //! reads structs that carry their size, `view` moves tensors across.
 
@@ -13,6 +13,7 @@
 pub mod guard;
 pub mod handle;
 pub mod log;
+pub mod memory;
 pub mod model;
 pub mod options;
 pub mod reader;

@@ -178,6 +178,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
             super::log::remove_sink();
             model::use_helper(None);
             let _ = pool::use_host(None);
+            pool::trim();
             left
         });
         Ok(())

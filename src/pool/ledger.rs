@@ -2,15 +2,15 @@
 //! answered that goes past its limit.
 
 use super::block;
+use super::cache::Cache;
+use super::heap::{self, TENSOR_ALIGN};
 use super::keeper::Keeper;
 use super::source::{self, SourceId};
+use super::tally::{self, Counts, Stats};
 use crate::error::{self, Error, Result};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
-
-/// From this alignment on, a request is a tensor's: its asker looks at NULL.
-const TENSOR_ALIGN: usize = 32;
 
 /// How far over the limit requests go that must not be refused.
 const OVERDRAFT: i64 = 16 << 20;
@@ -40,9 +40,13 @@ struct Ledger {
     /// A scope is open.
     open: Cell<bool>,
     live: Cell<i64>,
+    /// What of it the tally knows.
+    told: Cell<i64>,
+    refused: Cell<u64>,
     limit: Cell<i64>,
     short: Cell<Option<Shortage>>,
     keeper: Cell<*const Keeper>,
+    cache: Cache,
 }
 
 thread_local! {
@@ -50,9 +54,12 @@ thread_local! {
         Ledger {
             open: Cell::new(false),
             live: Cell::new(0),
+            told: Cell::new(0),
+            refused: Cell::new(0),
             limit: Cell::new(i64::MAX),
             short: Cell::new(None),
             keeper: Cell::new(null()),
+            cache: Cache::new(),
         }
     };
 }
@@ -65,9 +72,17 @@ pub fn live_bytes() -> i64 {
 
 impl Ledger {
     fn note(&self, bytes: usize, cause: Cause) {
+        self.refused.set(self.refused.get() + 1);
         if self.short.get().is_none() {
             self.short.set(Some(Shortage { bytes, held: self.live.get(), cause }));
         }
+    }
+
+    /// Adds what this thread counted to the tally.
+    fn tell(&self) {
+        let (shard, counts) = self.cache.counts();
+        let live = self.live.get() - self.told.replace(self.live.get());
+        tally::add(shard, Counts { live, refused: self.refused.take(), ..counts });
     }
 
     fn keeper(&self) -> Option<&Keeper> {
@@ -77,9 +92,18 @@ impl Ledger {
 
     fn credit(&self, block: *mut u8, bytes: i64) -> *mut u8 {
         if !block.is_null() {
-            self.live.set(self.live.get() + bytes);
+            self.count(bytes);
         }
         block
+    }
+
+    #[inline]
+    fn count(&self, bytes: i64) {
+        self.live.set(self.live.get() + bytes);
+        // A thread that is ending has no later moment to tell.
+        if self.cache.is_closed() {
+            self.tell();
+        }
     }
 
     /// A request past the limit, or one whose source failed.
@@ -91,6 +115,9 @@ impl Ledger {
             if tensor {
                 return null_mut();
             }
+        }
+        if heap::is_pooled(layout) {
+            return null_mut();
         }
         let over = self.live.get().saturating_add_unsigned(bytes as u64);
         let bounded = cause == Cause::Source || over <= self.limit.get().saturating_add(OVERDRAFT);
@@ -129,6 +156,25 @@ impl Ledger {
     }
 }
 
+/// Gives back what the calling thread keeps for itself.
+pub(super) fn empty_cache() {
+    LEDGER.with(|ledger| ledger.cache.empty());
+}
+
+/// The calling thread ends.
+pub(super) fn leave() {
+    LEDGER.with(|ledger| {
+        ledger.cache.close();
+        ledger.tell();
+    });
+}
+
+/// What the library holds, the calling thread's part up to now.
+pub fn stats() -> Stats {
+    LEDGER.with(Ledger::tell);
+    tally::stats()
+}
+
 /// A block, or NULL where the asker looks at it.
 pub(super) fn take(layout: Layout, zeroed: bool) -> *mut u8 {
     LEDGER.with(|ledger| {
@@ -142,7 +188,10 @@ pub(super) fn take(layout: Layout, zeroed: bool) -> *mut u8 {
         if ledger.live.get().saturating_add(bytes) > ledger.limit.get() {
             return ledger.short_of(layout, zeroed, Cause::Limit);
         }
-        let block = block::take(source::current(), layout, zeroed);
+        let block = match heap::is_pooled(layout) {
+            true => heap::take(&ledger.cache, layout, zeroed),
+            false => block::take(source::current(), layout, zeroed),
+        };
         if block.is_null() {
             return ledger.short_of(layout, zeroed, Cause::Source);
         }
@@ -152,9 +201,16 @@ pub(super) fn take(layout: Layout, zeroed: bool) -> *mut u8 {
 
 /// SAFETY: `block` is live and came from this module with this layout.
 pub(super) unsafe fn give(block: *mut u8, layout: Layout) {
-    LEDGER.with(|ledger| ledger.live.set(ledger.live.get() - layout.size() as i64));
-    // SAFETY: as this function's own contract.
-    unsafe { block::give(block, layout) }
+    LEDGER.with(|ledger| {
+        ledger.count(-(layout.size() as i64));
+        // SAFETY: as this function's own contract.
+        unsafe {
+            match heap::is_pooled(layout) {
+                true => heap::give(&ledger.cache, block, layout),
+                false => block::give(block, layout),
+            }
+        }
+    });
 }
 
 /// SAFETY: `block` is live and came from this module with this layout; `size`
@@ -168,7 +224,12 @@ pub(super) unsafe fn resize(block: *mut u8, layout: Layout, size: usize) -> *mut
             return null_mut();
         }
         // SAFETY: as this function's own contract.
-        let moved = unsafe { block::resize(block, layout, size) };
+        let moved = unsafe {
+            match heap::is_pooled(layout) {
+                true => null_mut(),
+                false => block::resize(block, layout, size),
+            }
+        };
         ledger.credit(moved, more)
     });
     if !moved.is_null() {
@@ -254,6 +315,9 @@ impl Drop for Scope<'_> {
             l.limit.set(limit);
             l.short.set(short.or(if open { noted } else { None }));
             l.keeper.set(keeper);
+            if !open {
+                l.tell();
+            }
         });
     }
 }

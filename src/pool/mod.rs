@@ -3,11 +3,27 @@
 //!
 //! In the C artefacts (feature `capi`) this is the process's view of Rust's
 //! allocator, so everything that Inferno and tract allocate passes here; the
-//! host's own `malloc` is untouched. Three parts:
+//! host's own `malloc` is untouched.
 //!
-//! - `block`: a block, its header, and the `source` it goes back to;
 //! - `ledger`: what the current thread holds against its limit;
-//! - [`Keeper`]: the watch over a thread of ours, which can be kept for ever.
+//! - [`Keeper`]: the watch over a thread of ours, which can be kept for ever;
+//! - `heap`: tensors, from the pool: a `cache` of blocks by size `class` for
+//!   each thread, `shard`s of `chunk`s behind it, and `mapping`s from the
+//!   `source`, which is the system or the host;
+//! - `tally`: what all of it came to;
+//! - `block`: everything else, handed through to the source with a header.
+//!
+//! # The path of a tensor
+//!
+//! | size | from | costs, when warm |
+//! |---|---|---|
+//! | to 16 KiB | a slab of its class, through the thread's cache | no lock |
+//! | to 1 MiB | the first run of 4 KiB pages that fits | the lock of the thread's shard |
+//! | to 127 MiB | the first run of 256 KiB units that fits | the same |
+//! | above, or where address space is short | the source | a system call |
+//!
+//! Pages are resident from their first use on, and stay so until their chunk has
+//! been empty for ten seconds, or until [`trim`].
 //!
 //! # A request that cannot be met
 //!
@@ -43,15 +59,40 @@
 //!    thread-local ledger is `const` and has no destructor, so it can be used
 //!    at any time of a thread's life.
 //! 5. A ledger's keeper outlives the scope that names it.
+//! 6. A chunk is unmapped when it is empty: no block of it is in use, and none
+//!    lies in a thread's cache, for what lies there counts as taken.
+//! 7. A chunk's head is written before the chunk is shared and never again; all
+//!    else in its header is read and written under the lock of its shard only.
+//! 8. A free block, in a slab or a cache, holds in its first bytes the address
+//!    of the next free one of the same list, or NULL; nobody else writes there.
+//! 9. Whether a block is the pool's follows from its layout alone
+//!    (`heap::is_pooled`), and where in the pool from its size, but for the
+//!    largest, which are looked up among the regions.
 
 pub(crate) mod block;
+mod cache;
+mod chunk;
+mod class;
+mod heap;
 mod keeper;
 mod ledger;
+mod mapping;
+mod shard;
 mod source;
+mod tally;
 
+pub use heap::block_bytes;
 pub use keeper::{Keeper, State};
-pub use ledger::{Cause, Scope, Shortage, live_bytes};
+pub use ledger::{Cause, Scope, Shortage, live_bytes, stats};
 pub use source::use_host;
+pub use tally::Stats;
+
+/// Gives back what the pool holds and nobody uses: the calling thread's cache,
+/// empty chunks, free pages. What lies in the caches of other threads stays.
+pub fn trim() {
+    ledger::empty_cache();
+    shard::trim();
+}
 
 #[cfg(feature = "capi")]
 mod global {

@@ -43,6 +43,11 @@ pub fn use_host(host: Option<HostMemory>) -> Result<()> {
     )))
 }
 
+/// Whether any host ever brought an allocator.
+pub(super) fn hosts_were_used() -> bool {
+    HOSTS[0].get().is_some()
+}
+
 /// Where new blocks come from.
 pub(super) fn current() -> SourceId {
     SourceId(CURRENT.load(Ordering::Acquire))

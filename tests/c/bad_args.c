@@ -20,6 +20,10 @@ static struct outputs {
         inferno_model_info info;
         unsigned char tail[64];
     } about;
+    struct {
+        inferno_memory_stats stats;
+        unsigned char tail[64];
+    } memory;
     unsigned char buffer[64];
 } out, before;
 
@@ -36,6 +40,7 @@ static const char BAD_UTF8[] = "\xff\xfe";
 static void poison(void) {
     memset(&out, 0xa5, sizeof out);
     out.about.info.struct_size = sizeof out.about.info;
+    out.memory.stats.struct_size = sizeof out.memory.stats;
 }
 
 static void refused(inferno_status got, inferno_status expected, const char *part, int line,
@@ -383,6 +388,19 @@ static void sized_structs(void) {
     for (size_t i = 0; i < sizeof out.about.tail; i++) {
         CHECK(out.about.tail[i] == (i < 16 ? 0 : 0xa5));
     }
+    for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {
+        out.memory.stats.struct_size = i == 3 ? sizeof out.memory.stats - 1 : bad_sizes[i];
+        REFUSED(inferno_memory_get_stats(&out.memory.stats), INVALID_ARGUMENT, "struct_size");
+    }
+    REFUSED(inferno_memory_get_stats(NULL), INVALID_ARGUMENT, "inferno_memory_stats");
+    out.memory.stats.struct_size = sizeof out.memory.stats + 16;
+    CHECK_OK(inferno_memory_get_stats(&out.memory.stats));
+    CHECK(out.memory.stats.struct_size == sizeof out.memory.stats + 16);
+    CHECK(out.memory.stats.live_bytes > 0);
+    for (size_t i = 0; i < sizeof out.memory.tail; i++) {
+        CHECK(out.memory.tail[i] == (i < 16 ? 0 : 0xa5));
+    }
+    CHECK_OK(inferno_memory_trim());
     poison();
 }
 

@@ -119,7 +119,8 @@ fn run(pool: &Pool, part: &[u8]) -> usize {
             208..234 => sessions::run(&mut lane),
             234..240 => sessions::reset(&mut lane),
             240..244 => sessions::state_size(&mut lane),
-            244..250 => sessions::copy_state(&mut lane),
+            244..249 => sessions::copy_state(&mut lane),
+            249..251 => runtime::memory(&mut lane),
             _ => sessions::set_state(&mut lane),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::lane::Lane;
 use fuzz::check::{call, ensure, error_text, plain_call, text};
-use inferno::ffi::{log::*, model::*, options::InitStruct, runtime::*, session::*};
+use inferno::ffi::{log::*, memory::*, model::*, options::InitStruct, runtime::*, session::*};
 use inferno::ffi::{status::*, tensor::*};
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -66,6 +66,20 @@ unsafe extern "C" fn host_free(
         ensure(right, || format!("a block of another size than {size} is given back"));
         free(block);
     }
+}
+
+pub fn memory(lane: &mut Lane) {
+    if lane.bytes.rarely(4) {
+        ensure(call("memory_trim", inferno_memory_trim()), || "memory cannot be trimmed".into());
+    }
+    let mut stats = inferno_memory_stats::defaults();
+    let right = !lane.bytes.rarely(5);
+    if !right {
+        stats.struct_size = lane.bytes.below(size_of::<inferno_memory_stats>());
+    }
+    // SAFETY: a struct of ours, not smaller than it says.
+    let filled = call("memory_get_stats", unsafe { inferno_memory_get_stats(&mut stats) });
+    ensure(filled == right, || format!("stats of {} bytes: {}", stats.struct_size, error_text()));
 }
 
 pub fn init(lane: &mut Lane) {

@@ -1,0 +1,115 @@
+//! Where chunks come from, and go to.
+
+use super::chunk::Kind;
+use super::source::{self, SourceId};
+use std::alloc::Layout;
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// How often a source was asked for a chunk, or took one back.
+pub(super) static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Milliseconds since the pool first looked.
+pub(super) fn now() -> u64 {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    BEGIN.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// Memory for a chunk, aligned to its size, or NULL. Hosts give chunks of pages
+/// only: the address space of a region is theirs to spend.
+pub(super) fn map(source: SourceId, kind: Kind) -> *mut u8 {
+    let chunk = match (source, kind) {
+        #[cfg(all(unix, not(miri)))]
+        (SourceId::SYSTEM, _) => system::map(kind.bytes()),
+        (_, Kind::Pages) => source::alloc(source, layout(kind), false),
+        (_, Kind::Region) => null_mut(),
+    };
+    if !chunk.is_null() {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+    chunk
+}
+
+/// SAFETY: `chunk` came from `map` with these, and nothing points into it.
+pub(super) unsafe fn unmap(source: SourceId, kind: Kind, chunk: *mut u8) {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    #[cfg(all(unix, not(miri)))]
+    if source == SourceId::SYSTEM {
+        // SAFETY: by this function's contract.
+        return unsafe { system::unmap(chunk, kind.bytes()) };
+    }
+    // SAFETY: by this function's contract.
+    unsafe { source::free(source, chunk, layout(kind)) }
+}
+
+/// Gives the pages of a free run back, but not its addresses; the system's only.
+///
+/// SAFETY: the run lies in a chunk from `map(SourceId::SYSTEM, _)`, and nobody
+/// needs what it holds.
+pub(super) unsafe fn purge(run: *mut u8, bytes: usize) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    // SAFETY: by this function's contract.
+    unsafe {
+        libc::madvise(run.cast(), bytes, libc::MADV_DONTNEED);
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    let _ = (run, bytes);
+}
+
+fn layout(kind: Kind) -> Layout {
+    // SAFETY: the size of a chunk is a power of two.
+    unsafe { Layout::from_size_align_unchecked(kind.bytes(), kind.bytes()) }
+}
+
+#[cfg(all(unix, not(miri)))]
+mod system {
+    use std::ptr::null_mut;
+
+    /// So many bytes, a power of two, aligned to as much, or NULL.
+    pub(super) fn map(bytes: usize) -> *mut u8 {
+        // The last place may do by chance; otherwise what is too much at either
+        // end is given back.
+        let chunk = pages(bytes);
+        if chunk.is_null() || chunk.addr().is_multiple_of(bytes) {
+            return chunk;
+        }
+        // SAFETY: just mapped; the parts of the larger mapping are its own.
+        unsafe {
+            unmap(chunk, bytes);
+            let wide = pages(bytes * 2);
+            if wide.is_null() {
+                return wide;
+            }
+            let before = wide.addr().wrapping_neg() & (bytes - 1);
+            let chunk = wide.add(before);
+            if before > 0 {
+                unmap(wide, before);
+            }
+            unmap(chunk.add(bytes), bytes - before);
+            chunk
+        }
+    }
+
+    fn pages(bytes: usize) -> *mut u8 {
+        let (access, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON | NORESERVE);
+        // SAFETY: a new mapping.
+        let pages = unsafe { libc::mmap(null_mut(), bytes, access, flags, -1, 0) };
+        if pages == libc::MAP_FAILED { null_mut() } else { pages.cast() }
+    }
+
+    #[cfg(target_os = "linux")]
+    const NORESERVE: i32 = libc::MAP_NORESERVE;
+    #[cfg(not(target_os = "linux"))]
+    const NORESERVE: i32 = 0;
+
+    /// SAFETY: whole pages of ours.
+    pub(super) unsafe fn unmap(pages: *mut u8, bytes: usize) {
+        if bytes > 0 {
+            // SAFETY: by this function's contract.
+            unsafe { libc::munmap(pages.cast(), bytes) };
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The shards: chunks, each behind one lock with those of the same shard.
+//!
+//! A thread takes from the shard that it was given, so threads meet at a lock
+//! only where one gives back what another took, or where there are more than
+//! [`SHARDS`] of them.
+
+use super::chunk::{self, Chunk, Head, Kind, Slab};
+use super::class::{self, CLASSES};
+use super::mapping;
+use super::source::SourceId;
+use crate::sync::Mutex;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+pub(super) const SHARDS: usize = 16;
+
+/// How long an empty chunk of the system's is kept, in milliseconds.
+static DECAY: AtomicU64 = AtomicU64::new(10_000);
+
+static ALL: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
+
+/// Bytes of chunks that are in use, or were and may be resident still.
+pub(super) static COMMITTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Where the regions are, 0 for none: blocks of a region are told by it from
+/// blocks that have a mapping of their own.
+static REGIONS: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+
+/// What a shard's lock guards: lists of chunks and of slabs that have room.
+struct Shard {
+    pages: *mut Chunk,
+    regions: *mut Chunk,
+    room: [*mut Slab; CLASSES],
+}
+
+// SAFETY: what the pointers lead to is touched under the shard's lock only
+// (invariant 7), on whatever thread.
+unsafe impl Send for Shard {}
+
+/// The shard of the next thread.
+pub(super) fn assign() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+}
+
+/// Takes up to `want` blocks of `class`, each holding the next one's address.
+pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) -> (*mut u8, usize) {
+    let mut held = ALL[shard].lock();
+    let (mut first, mut count) = (null_mut(), 0);
+    while count < want {
+        // SAFETY: the lock is held.
+        let block = unsafe { held.take(shard, source, class) };
+        if block.is_null() {
+            break;
+        }
+        // SAFETY: a block holds a pointer at least, and is nobody's yet.
+        unsafe { block.cast::<*mut u8>().write(first) };
+        first = block;
+        count += 1;
+    }
+    (first, count)
+}
+
+/// Gives a chain of blocks of `class` back, each to its own shard.
+///
+/// SAFETY: each block was taken from a shard with this class, and belongs to
+/// the caller; each holds the next one's address, the last one NULL.
+pub(super) unsafe fn give(mut block: *mut u8, class: usize) {
+    while !block.is_null() {
+        // SAFETY: a chunk's head does not change while it has blocks in use.
+        let shard = unsafe { (*Kind::Pages.chunk_of(block)).head.shard };
+        let mut held = ALL[shard as usize].lock();
+        loop {
+            // SAFETY: by this function's contract; the lock is held.
+            unsafe {
+                let next = block.cast::<*mut u8>().read();
+                held.give(block, class);
+                block = next;
+                if block.is_null() || (*Kind::Pages.chunk_of(block)).head.shard != shard {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Takes a run of so many bytes, or NULL: no chunk of `kind` can have it.
+pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize) -> *mut u8 {
+    let units = kind.units(bytes);
+    if units > chunk::longest_run(kind) {
+        return null_mut();
+    }
+    // SAFETY: the lock is held.
+    unsafe { ALL[shard].lock().run(shard, source, kind, units) }
+}
+
+/// Gives a run back.
+///
+/// SAFETY: `block` was taken by `take_run` with this kind and size, and is the
+/// caller's.
+pub(super) unsafe fn give_run(block: *mut u8, kind: Kind, bytes: usize) {
+    // SAFETY: a chunk's head does not change while it has blocks in use; the
+    // lock is held.
+    unsafe {
+        let shard = (*kind.chunk_of(block)).head.shard as usize;
+        ALL[shard].lock().give_run(block, kind, kind.units(bytes));
+    }
+}
+
+/// Whether `block`, which is live, lies in a region.
+pub(super) fn is_in_region(block: *mut u8) -> bool {
+    // (A region that has a block in use stays registered.)
+    let region = Kind::Region.chunk_of(block).addr();
+    REGIONS.iter().any(|place| place.load(Ordering::Acquire) == region)
+}
+
+/// Where the chunk of a block of a class came from.
+///
+/// SAFETY: `block` was taken from a shard.
+pub(super) unsafe fn source_of(block: *mut u8) -> SourceId {
+    // SAFETY: a chunk's head does not change while it has blocks in use.
+    unsafe { (*Kind::Pages.chunk_of(block)).head.source }
+}
+
+/// Gives every empty chunk back, and every free page of the others.
+pub(super) fn trim() {
+    for shard in &ALL {
+        let mut held = shard.lock();
+        // SAFETY: the lock is held.
+        unsafe {
+            held.release(Kind::Pages, |_| true);
+            held.release(Kind::Region, |_| true);
+            held.purge();
+        }
+    }
+}
+
+impl Shard {
+    const fn new() -> Shard {
+        Shard { pages: null_mut(), regions: null_mut(), room: [null_mut(); CLASSES] }
+    }
+
+    fn list(&mut self, kind: Kind) -> &mut *mut Chunk {
+        match kind {
+            Kind::Pages => &mut self.pages,
+            Kind::Region => &mut self.regions,
+        }
+    }
+
+    /// SAFETY: as all that follow, the shard's lock is held (invariant 7).
+    unsafe fn take(&mut self, shard: usize, source: SourceId, class: usize) -> *mut u8 {
+        // SAFETY: slabs of the list lie in mapped chunks of this shard.
+        unsafe {
+            let mut slab = self.room[class];
+            while !slab.is_null() && (*chunk_of(slab)).head.source != source {
+                slab = (*slab).next;
+            }
+            if slab.is_null() {
+                slab = self.slab(shard, source, class);
+                if slab.is_null() {
+                    return null_mut();
+                }
+            }
+            let start = Chunk::unit(chunk_of(slab), Kind::Pages, (*slab).first());
+            let block = (*slab).take(start, class);
+            if (*slab).is_full(class) {
+                self.unlink(slab, class);
+            }
+            block
+        }
+    }
+
+    /// A slab with room, or NULL.
+    unsafe fn slab(&mut self, shard: usize, source: SourceId, class: usize) -> *mut Slab {
+        let pages = class::slab_pages(class, Kind::Pages.unit());
+        // SAFETY: as this function's own contract.
+        unsafe {
+            let run = self.run(shard, source, Kind::Pages, pages);
+            if run.is_null() {
+                return null_mut();
+            }
+            let chunk = Kind::Pages.chunk_of(run);
+            let first = (run.addr() - chunk.addr()) / Kind::Pages.unit();
+            (*chunk).body.make_slab(first, pages);
+            let slab = Chunk::slab(chunk, first);
+            self.link(slab, class);
+            slab
+        }
+    }
+
+    unsafe fn link(&mut self, slab: *mut Slab, class: usize) {
+        let next = self.room[class];
+        // SAFETY: slabs of the list are of this shard.
+        unsafe {
+            (*slab).next = next;
+            (*slab).prev = null_mut();
+            if !next.is_null() {
+                (*next).prev = slab;
+            }
+        }
+        self.room[class] = slab;
+    }
+
+    unsafe fn unlink(&mut self, slab: *mut Slab, class: usize) {
+        // SAFETY: slabs of the list are of this shard.
+        unsafe {
+            let Slab { next, prev, .. } = *slab;
+            if !next.is_null() {
+                (*next).prev = prev;
+            }
+            match prev.is_null() {
+                true => self.room[class] = next,
+                false => (*prev).next = next,
+            }
+        }
+    }
+
+    /// Takes a run of units, from a new chunk when none has one, or NULL.
+    unsafe fn run(&mut self, shard: usize, source: SourceId, kind: Kind, units: usize) -> *mut u8 {
+        let mut chunk = *self.list(kind);
+        // SAFETY: chunks of the list are mapped.
+        unsafe {
+            while !chunk.is_null() {
+                if (*chunk).head.source == source
+                    && let Some(unit) = (*chunk).body.take(units)
+                {
+                    return Self::begin(chunk, kind, unit, units);
+                }
+                chunk = (*chunk).body.next;
+            }
+            let chunk = self.chunk(Head { kind, shard: shard as u32, source });
+            if chunk.is_null() {
+                return null_mut();
+            }
+            match (*chunk).body.take(units) {
+                Some(unit) => Self::begin(chunk, kind, unit, units),
+                None => null_mut(),
+            }
+        }
+    }
+
+    /// Where a run begins that was just taken.
+    unsafe fn begin(chunk: *mut Chunk, kind: Kind, unit: usize, units: usize) -> *mut u8 {
+        // SAFETY: a chunk of this shard.
+        unsafe {
+            let fresh = (*chunk).body.touch(unit, units);
+            COMMITTED.fetch_add(fresh * kind.unit(), Ordering::Relaxed);
+            Chunk::unit(chunk, kind, unit)
+        }
+    }
+
+    /// A new chunk in its list, or NULL.
+    unsafe fn chunk(&mut self, head: Head) -> *mut Chunk {
+        let chunk = mapping::map(head.source, head.kind).cast::<Chunk>();
+        if chunk.is_null() {
+            return chunk;
+        }
+        // SAFETY: a mapping of this kind, nobody's yet; the list is ours.
+        unsafe {
+            if head.kind == Kind::Region && !register(chunk) {
+                mapping::unmap(head.source, head.kind, chunk.cast());
+                return null_mut();
+            }
+            Chunk::init(chunk, head);
+            let header = (*chunk).body.touched() * head.kind.unit();
+            COMMITTED.fetch_add(header, Ordering::Relaxed);
+            let list = self.list(head.kind);
+            (*chunk).body.next = *list;
+            if !list.is_null() {
+                (**list).body.prev = chunk;
+            }
+            *list = chunk;
+        }
+        chunk
+    }
+
+    unsafe fn give(&mut self, block: *mut u8, class: usize) {
+        // SAFETY: a block of a chunk of this shard.
+        unsafe {
+            let chunk = Kind::Pages.chunk_of(block);
+            let page = (block.addr() - chunk.addr()) / Kind::Pages.unit();
+            let first = (*chunk).body.slab_of(page);
+            let slab = Chunk::slab(chunk, first);
+            if (*slab).is_full(class) {
+                self.link(slab, class);
+            }
+            (*slab).give(block);
+            if (*slab).is_empty() {
+                self.unlink(slab, class);
+                let pages = class::slab_pages(class, Kind::Pages.unit());
+                self.give_run(Chunk::unit(chunk, Kind::Pages, first), Kind::Pages, pages);
+            }
+        }
+    }
+
+    unsafe fn give_run(&mut self, run: *mut u8, kind: Kind, units: usize) {
+        let chunk = kind.chunk_of(run);
+        let begin = (run.addr() - chunk.addr()) / kind.unit();
+        // SAFETY: a run of a chunk of this shard.
+        unsafe {
+            (*chunk).body.give(begin, units);
+            if (*chunk).body.is_empty(kind) {
+                let now = mapping::now();
+                (*chunk).body.idle_since = now;
+                let decay = DECAY.load(Ordering::Relaxed);
+                self.release(kind, |since| now.saturating_sub(since) > decay);
+            }
+        }
+    }
+
+    /// Gives back the empty chunks of which `old` says so.
+    unsafe fn release(&mut self, kind: Kind, old: impl Fn(u64) -> bool) {
+        let mut chunk = *self.list(kind);
+        // SAFETY: chunks of the list are mapped; an empty one has no blocks
+        // that anybody could have (invariant 6).
+        unsafe {
+            while !chunk.is_null() {
+                let (next, prev) = ((*chunk).body.next, (*chunk).body.prev);
+                if (*chunk).body.is_empty(kind) && old((*chunk).body.idle_since) {
+                    if !next.is_null() {
+                        (*next).body.prev = prev;
+                    }
+                    match prev.is_null() {
+                        true => *self.list(kind) = next,
+                        false => (*prev).body.next = next,
+                    }
+                    if kind == Kind::Region {
+                        deregister(chunk);
+                    }
+                    let committed = (*chunk).body.touched() * kind.unit();
+                    COMMITTED.fetch_sub(committed, Ordering::Relaxed);
+                    mapping::unmap((*chunk).head.source, kind, chunk.cast());
+                }
+                chunk = next;
+            }
+        }
+    }
+
+    /// Gives back the free pages of all chunks of the system's.
+    unsafe fn purge(&mut self) {
+        for kind in [Kind::Pages, Kind::Region] {
+            let mut chunk = *self.list(kind);
+            // SAFETY: chunks of the list are mapped; nobody has their free runs.
+            unsafe {
+                while !chunk.is_null() {
+                    if (*chunk).head.source == SourceId::SYSTEM {
+                        let purged = (*chunk).body.purge(|begin, count| {
+                            let run = Chunk::unit(chunk, kind, begin);
+                            mapping::purge(run, count * kind.unit());
+                        });
+                        COMMITTED.fetch_sub(purged * kind.unit(), Ordering::Relaxed);
+                    }
+                    chunk = (*chunk).body.next;
+                }
+            }
+        }
+    }
+}
+
+/// The chunk that a slab's entry lies in.
+fn chunk_of(slab: *mut Slab) -> *mut Chunk {
+    Kind::Pages.chunk_of(slab.cast())
+}
+
+fn register(region: *mut Chunk) -> bool {
+    REGIONS.iter().any(|place| {
+        place.compare_exchange(0, region.addr(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    })
+}
+
+fn deregister(region: *mut Chunk) {
+    for place in &REGIONS {
+        let _ = place.compare_exchange(region.addr(), 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}

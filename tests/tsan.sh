@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The pool under ThreadSanitizer: tsan.sh [SECONDS]
+#
+# Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
+# (benches/pool). The standard library is instrumented, too: without that its locks are not seen, and
+# the reports are false. Ends in `tsan: blocks=… reports=0`; a report ends it with 66.
+set -eu
+cd "$(dirname "$0")/.."
+. tests/deps.sh
+seconds=${1:-5}
+# Debian's compiler that comes with the library's sources; an old package list has one too old.
+new_enough() {
+    [ -d /usr/lib/rustlib/src/rust/library ] && /usr/bin/rustc --version 2>/dev/null |
+        awk '{ split($2, v, "."); exit !(v[1] > 1 || v[2] >= 91) }'
+}
+packages="rustc-web cargo-web rust-web-src"
+if ! new_enough && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing $packages" >&2
+    apt-get update -qq >&2 || true
+    # shellcheck disable=SC2086 # the names are words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || true
+fi
+if ! new_enough; then
+    echo "tsan.sh: no Rust 1.91 or newer with its sources; install it: apt-get install $packages" >&2
+    exit 1
+fi
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/tsan
+triple=x86_64-unknown-linux-gnu
+(cd benches/pool && RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
+    RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target \
+    /usr/bin/cargo build --quiet --release --locked -Zbuild-std --target $triple --features capi) >&2
+out=$(TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+    "$target/$triple/release/replay" threads 4 $((seconds * 1000)))
+echo "tsan: $(echo "$out" | grep -o 'blocks=[0-9]*') reports=0"
