@@ -26,8 +26,11 @@ if ! new_enough; then
 fi
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/tsan
 triple=x86_64-unknown-linux-gnu
+# Debian leaves the sanitizer's runtime out; the toolchain's own has it.
+runtime=$(rustc --print sysroot)/lib/rustlib/$triple/lib/librustc-stable_rt.tsan.a
+link="-Clink-arg=-Wl,--whole-archive,$runtime,--no-whole-archive,-lm,-lpthread,-lc,--unresolved-symbols=ignore-all"
 (cd benches/pool && RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
-    RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target \
+    RUSTFLAGS="-Zsanitizer=thread -Zexternal-clangrt $link" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target \
     /usr/bin/cargo build --quiet --release --locked -Zbuild-std --target $triple --features capi) >&2
 out=$(TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
     "$target/$triple/release/replay" threads 4 $((seconds * 1000)))
