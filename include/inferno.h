@@ -848,7 +848,7 @@ enum inferno_status inferno_memory_get_stats(struct inferno_memory_stats *stats)
 /**
  * Gives memory back that the pool holds and nothing uses. The next calls take
  * it again, which costs them system calls: this is for a host that pauses, or
- * has freed a large model. Blocks that other threads have at hand, up to 4 MiB
+ * has freed a large model. Blocks that other threads have at hand, up to 3 MiB
  * each, stay theirs. Without it the pool gives back what lay idle for ten
  * seconds, when next a larger piece of it becomes idle.
  *
