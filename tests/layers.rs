@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tensor", &["error"]),
     ("log", &["sync"]),
     ("host", &["error"]),
-    ("pool", &["error", "host"]),
+    ("pool", &["error", "host", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
     ("model", &["error", "host", "log", "panics", "sync", "tensor", "work"]),
     ("plan", &["error", "model", "panics", "pool", "tensor", "work"]),
