@@ -149,6 +149,7 @@ mod tests {
         let deep = tensor2(&[[0i64, 0, 0]]).into_tvalue();
         assert!(run(Rule::Coordinates(0), [4, 9], deep).is_err());
     }
+
     #[test]
     fn nothing_is_not_repeated_for_ever() {
         for (multipliers, fine) in

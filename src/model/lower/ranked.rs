@@ -8,16 +8,16 @@
 use super::attrs;
 use super::mended::expansion;
 use super::native::Built;
+use super::wired::wired;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
-use tract_onnx::tract_hir::tract_core::ops::array;
+use tract_onnx::tract_hir::tract_core::ops::array::GatherNd;
 
-/// `inner`, of an input number `input` that has at least `rank` dims.
+/// `inner`, of a first input that has at least `rank` dims.
 #[derive(Debug, Clone)]
 struct Ranked {
     inner: Box<dyn Expansion>,
-    input: usize,
     rank: i64,
 }
 
@@ -36,10 +36,10 @@ impl Expansion for Ranked {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        ensure!(self.input < inputs.len(), "{} needs its input number {}", self.name(), self.input);
-        s.given(&inputs[self.input].rank, move |s, rank| {
-            let (input, least) = (self.input, self.rank);
-            ensure!(rank >= least, "input {input} is of rank {rank}: expected at least {least}");
+        ensure!(!inputs.is_empty(), "{} needs its input number 0", self.name());
+        s.given(&inputs[0].rank, move |s, rank| {
+            let least = self.rank;
+            ensure!(rank >= least, "input 0 is of rank {rank}: expected at least {least}");
             self.inner.as_ref().rules(s, inputs, outputs)
         })
     }
@@ -54,58 +54,36 @@ impl Expansion for Ranked {
     }
 }
 
-fn ranked(inner: Box<dyn Expansion>, input: usize, rank: i64) -> Built {
-    Ok((expand(Ranked { inner, input, rank }), vec![]))
+fn ranked(ctx: &ParsingContext, node: &NodeProto, rank: i64) -> Built {
+    Ok((expand(Ranked { inner: expansion(ctx, node)?, rank }), vec![]))
 }
 
 /// `LayerNormalization` and its kin: along an axis, the last by default.
 pub(super) fn normalization(ctx: &ParsingContext, node: &NodeProto) -> Built {
     let axis = attrs::int(node, "axis", -1)?;
     let rank = if axis < 0 { axis.saturating_neg() } else { axis.saturating_add(1) };
-    ranked(expansion(ctx, node)?, 0, rank)
+    ranked(ctx, node, rank)
 }
 
 /// `MatMulNBits`.
 pub(super) fn mat_mul_n_bits(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    ranked(expansion(ctx, node)?, 0, 1)
+    ranked(ctx, node, 1)
 }
 
 /// `STFT`: batch, then time.
 pub(super) fn stft(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    ranked(expansion(ctx, node)?, 0, 2)
-}
-
-/// tract's operator, which is no expansion.
-#[derive(Debug, Clone)]
-struct GatherNd(array::GatherNd);
-
-impl Expansion for GatherNd {
-    fn name(&self) -> StaticName {
-        "GatherND".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        InferenceRulesOp::rules(&self.0, s, inputs, outputs)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        model.wire_node(prefix, self.0.clone(), inputs)
-    }
+    ranked(ctx, node, 2)
 }
 
 /// `GatherND`: the last dim of the indices is their length.
 pub(super) fn gather_nd(_: &ParsingContext, node: &NodeProto) -> Built {
     let batch_dims = attrs::int(node, "batch_dims", 0)?;
     ensure!((0..32).contains(&batch_dims), "GatherND: batch_dims {batch_dims} is out of range");
-    ranked(Box::new(GatherNd(array::GatherNd::new(batch_dims as usize))), 1, batch_dims + 1)
+    let batch_dims = batch_dims as usize;
+    wired(node, move |w| {
+        let (x, indices) = (w.need(0)?, w.need(1)?);
+        let (rank, least) = (w.fact(indices)?.rank(), batch_dims + 1);
+        ensure!(rank >= least, "input 1 is of rank {rank}: expected at least {least}");
+        Ok(vec![w.op(GatherNd::new(batch_dims), &[x, indices])?])
+    })
 }
