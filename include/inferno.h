@@ -345,7 +345,8 @@ typedef struct inferno_memory_stats {
   uint64_t live_bytes;
   /**
    * Bytes of the pool that tensors are in, or were and that may still be
-   * resident. What is no tensor is handed through and not among them.
+   * resident. What is handed through is not among them: what is no tensor,
+   * and tensors over 127 MiB (over 1 MiB from a host's allocator).
    */
   uint64_t committed_bytes;
   /**
@@ -358,7 +359,8 @@ typedef struct inferno_memory_stats {
   uint64_t misses;
   /**
    * How often the pool asked the system or the host for memory, or gave some
-   * back: while this stands still, no call costs a system call for tensors.
+   * back: while this stands still, no call costs a system call for tensors
+   * that are in the pool.
    */
   uint64_t source_calls;
   /**

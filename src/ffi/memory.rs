@@ -17,14 +17,16 @@ pub struct inferno_memory_stats {
     /// Bytes that models, sessions and calls hold.
     pub live_bytes: u64,
     /// Bytes of the pool that tensors are in, or were and that may still be
-    /// resident. What is no tensor is handed through and not among them.
+    /// resident. What is handed through is not among them: what is no tensor,
+    /// and tensors over 127 MiB (over 1 MiB from a host's allocator).
     pub committed_bytes: u64,
     /// Tensors for which the calling thread had a block at hand.
     pub hits: u64,
     /// Tensors for which it took the lock of its part of the pool.
     pub misses: u64,
     /// How often the pool asked the system or the host for memory, or gave some
-    /// back: while this stands still, no call costs a system call for tensors.
+    /// back: while this stands still, no call costs a system call for tensors
+    /// that are in the pool.
     pub source_calls: u64,
     /// Requests that were past a limit, or for which there was no memory.
     pub refused: u64,

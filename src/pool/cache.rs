@@ -3,8 +3,8 @@
 //! One list a class, in the style of Bonwick's magazines ("Magazines and Vmem",
 //! USENIX 2001): it is filled from the thread's shard and half of it goes back
 //! when it is full, at 128 KiB or 128 blocks; a thread that ends gives back what
-//! it has. Blocks of a host's allocator are not kept: at shutdown
-//! all of them go back, whatever its threads do.
+//! it has. Blocks of a host's allocator are not kept: at shutdown all of them go
+//! back, whatever its threads do.
 
 use super::chunk::Kind;
 use super::class::{self, CLASSES, SMALL_MAX};

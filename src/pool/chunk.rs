@@ -345,21 +345,16 @@ mod tests {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let count = 1 + (state >> 40) % 90;
                 if (state >> 33).is_multiple_of(2) {
-                    let fits = owner
-                        .chunk_by(|a, b| a == b)
-                        .any(|run| run[0] == usize::MAX && run.len() >= count);
                     // (The header's units are nobody's, and not free.)
-                    let Some(begin) = body.take(count) else {
-                        let header = UNITS - longest_run(Kind::Pages);
-                        let longest = owner[header..]
-                            .chunk_by(|a, b| (*a == usize::MAX) == (*b == usize::MAX))
-                            .filter(|run| run[0] == usize::MAX)
-                            .map(<[usize]>::len)
-                            .max();
-                        assert!(longest.unwrap_or(0) < count, "{turn}: {count} would fit");
-                        continue;
-                    };
-                    assert!(fits && owner[begin..begin + count].iter().all(|o| *o == usize::MAX));
+                    let longest = owner[UNITS - longest_run(Kind::Pages)..]
+                        .chunk_by(|a, b| (*a == usize::MAX) == (*b == usize::MAX))
+                        .filter(|run| run[0] == usize::MAX)
+                        .map(<[usize]>::len)
+                        .max();
+                    let taken = body.take(count);
+                    assert_eq!(taken.is_some(), longest.unwrap_or(0) >= count, "{turn}: {count}");
+                    let Some(begin) = taken else { continue };
+                    assert!(owner[begin..begin + count].iter().all(|o| *o == usize::MAX));
                     owner[begin..begin + count].fill(turn);
                     runs.push((begin, count));
                 } else if !runs.is_empty() {

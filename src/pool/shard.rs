@@ -10,12 +10,12 @@ use super::mapping;
 use super::source::SourceId;
 use crate::sync::Mutex;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) const SHARDS: usize = 16;
 
 /// How long an empty chunk of the system's is kept, in milliseconds.
-static DECAY: AtomicU64 = AtomicU64::new(10_000);
+const DECAY: u64 = 10_000;
 
 static ALL: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
 
@@ -302,8 +302,7 @@ impl Shard {
             if (*chunk).body.is_empty(kind) {
                 let now = mapping::now();
                 (*chunk).body.idle_since = now;
-                let decay = DECAY.load(Ordering::Relaxed);
-                self.release(kind, |since| now.saturating_sub(since) > decay);
+                self.release(kind, |since| now.saturating_sub(since) > DECAY);
             }
         }
     }

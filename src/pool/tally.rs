@@ -37,10 +37,18 @@ pub(super) struct Counts {
 /// Adds what a thread of this shard counted.
 pub(super) fn add(shard: usize, counts: Counts) {
     let tally = &ALL[shard];
-    tally.live.fetch_add(counts.live, Ordering::Relaxed);
-    tally.hits.fetch_add(counts.hits, Ordering::Relaxed);
-    tally.misses.fetch_add(counts.misses, Ordering::Relaxed);
-    tally.refused.fetch_add(counts.refused, Ordering::Relaxed);
+    let more = |count: &AtomicU64, by| {
+        if by != 0 {
+            count.fetch_add(by, Ordering::Relaxed);
+        }
+    };
+    // Most calls hold at their end what they held at their beginning.
+    if counts.live != 0 {
+        tally.live.fetch_add(counts.live, Ordering::Relaxed);
+    }
+    more(&tally.hits, counts.hits);
+    more(&tally.misses, counts.misses);
+    more(&tally.refused, counts.refused);
 }
 
 /// What the library holds, and what it took to get it. Threads that are inside
