@@ -17,8 +17,7 @@ packages="rustc-web cargo-web rust-web-src"
 if ! new_enough && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing $packages" >&2
     apt-get update -qq >&2 || true
-    # shellcheck disable=SC2086 # the names are words
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || true
+    for package in $packages; do apt_install "$package" || true; done
 fi
 if ! new_enough; then
     echo "tsan.sh: no Rust 1.91 or newer with its sources; install it: apt-get install $packages" >&2

@@ -7,23 +7,10 @@
 
 #include "check.h"
 #include "fixtures.h"
+#include "on_threads.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <time.h>
-
-enum { THREADS = 4 };
-
-/* Runs `work` on THREADS threads, each with its number, and joins them. */
-static void on_threads(void *(*work)(void *)) {
-    pthread_t threads[THREADS];
-    for (uintptr_t i = 0; i < THREADS; i++) {
-        REQUIRE(pthread_create(&threads[i], NULL, work, (void *)i) == 0);
-    }
-    for (size_t i = 0; i < THREADS; i++) {
-        CHECK(pthread_join(threads[i], NULL) == 0);
-    }
-}
 
 static void nap(long microseconds) {
     struct timespec time = {0, microseconds * 1000};
