@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 8] =
-    ["status", "tensor", "log", "runtime", "memory", "reader", "model", "session"];
+const SOURCES: [&str; 9] =
+    ["status", "tensor", "log", "runtime", "memory", "reader", "limits", "model", "session"];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

@@ -42,6 +42,11 @@
 #define INFERNO_MAX_RANK 8
 
 /**
+ * No budget: any number of bytes may be held.
+ */
+#define INFERNO_NO_BUDGET UINT64_MAX
+
+/**
  * What a call came to. Zero is success; every other value is an error whose
  * text `inferno_last_error` gives. Values are never reused.
  */
@@ -116,6 +121,11 @@ typedef enum inferno_status {
    * The time that was given for a load or a run is over.
    */
   INFERNO_STATUS_DEADLINE_EXCEEDED = 16,
+  /**
+   * It would go past the hard memory budget of the runtime, a model or a
+   * session: the text gives the need and the budget.
+   */
+  INFERNO_STATUS_OUT_OF_BUDGET = 17,
 } inferno_status;
 
 /**
@@ -327,12 +337,30 @@ typedef struct inferno_runtime_options {
    * `../libexec/inferno` from there.
    */
   const char *helper_path;
+  /**
+   * As `inferno_memory_set_budget`. Default `INFERNO_NO_BUDGET`, both.
+   */
+  uint64_t soft_budget_bytes;
+  /**
+   * See `soft_budget_bytes`.
+   */
+  uint64_t hard_budget_bytes;
+  /**
+   * How long the pool keeps a piece of memory that nothing uses, in
+   * milliseconds, before it goes back to where it came from. 0 = not at all:
+   * least memory, and system calls; `UINT64_MAX` = until
+   * `inferno_memory_trim`. It is looked at when next such a piece becomes
+   * unused: no thread wakes for it. Default 10,000.
+   */
+  uint64_t memory_decay_ms;
 } inferno_runtime_options;
 
 /**
- * What memory the library holds, over all runtimes of the process. Set
- * `struct_size` before the call. Threads that are inside a call at the time may
- * not have counted it yet.
+ * What memory is held: by a session; by a model with all its sessions; by the
+ * library, over all runtimes of the process. Set `struct_size` before the call.
+ * Each block is counted for whom it was taken, whichever thread gives it back.
+ * A thread that is inside a call at the time may have counted up to 64 KiB too
+ * many or too few.
  */
 typedef struct inferno_memory_stats {
   /**
@@ -340,15 +368,26 @@ typedef struct inferno_memory_stats {
    */
   size_t struct_size;
   /**
-   * Bytes that models, sessions and calls hold.
+   * Bytes held now.
    */
   uint64_t live_bytes;
   /**
-   * Bytes of the pool that tensors are in, or were and that may still be
-   * resident. What is handed through is not among them: what is no tensor,
-   * and tensors over 127 MiB (over 1 MiB from a host's allocator).
+   * The most that was held at once.
+   */
+  uint64_t peak_bytes;
+  /**
+   * Of the library: bytes of the pool that tensors are in, or were and that
+   * may still be resident. Of a model or session: what its tensors take of
+   * that, rounded to the pool's blocks. What is handed through is not among
+   * them: what is no tensor, and tensors over 127 MiB (over 1 MiB from a
+   * host's allocator).
    */
   uint64_t committed_bytes;
+  /**
+   * Of the library: bytes of free blocks that threads have at hand. Free
+   * blocks are nobody's: 0 for a model or session.
+   */
+  uint64_t cached_bytes;
   /**
    * Tensors for which the calling thread had a block at hand.
    */
@@ -364,207 +403,23 @@ typedef struct inferno_memory_stats {
    */
   uint64_t source_calls;
   /**
-   * Requests that were past a limit, or for which there was no memory.
+   * Requests that were past a limit or a budget, or for which there was no
+   * memory.
    */
   uint64_t refused;
+  /**
+   * How often a soft budget was passed.
+   */
+  uint64_t soft_budget_passed;
+  /**
+   * The soft budget, or `INFERNO_NO_BUDGET`.
+   */
+  uint64_t soft_budget_bytes;
+  /**
+   * The hard budget, or `INFERNO_NO_BUDGET`.
+   */
+  uint64_t hard_budget_bytes;
 } inferno_memory_stats;
-
-/**
- * What a model may ask for. The model's limits hold for its load, for the
- * import when one of its sessions gets new shapes, and for their runs. Fill
- * with `inferno_model_limits_init`, then set what you need. A refusal is
- * `INFERNO_STATUS_LIMIT_EXCEEDED` and names the limit, except where noted.
- */
-typedef struct inferno_model_limits {
-  /**
-   * Set by `inferno_model_limits_init`.
-   */
-  size_t struct_size;
-  /**
-   * The largest model file, and the largest file of external data, in bytes.
-   * Default 2 GiB.
-   */
-  uint64_t max_file_bytes;
-  /**
-   * All weights together, in bytes. Default 4 GiB.
-   */
-  uint64_t max_weight_bytes;
-  /**
-   * The largest value that a node gives, in bytes. Default 2 GiB.
-   */
-  uint64_t max_tensor_bytes;
-  /**
-   * What one load, one import or one run may hold at once besides what was
-   * there before, in bytes. Default 8 GiB. One request that goes far past it
-   * is `INFERNO_STATUS_OUT_OF_MEMORY`.
-   */
-  uint64_t max_memory_bytes;
-  /**
-   * Nodes, those of sub-graphs and of called functions counted. Default
-   * 65,536.
-   */
-  uint64_t max_nodes;
-  /**
-   * Inputs and outputs of one node together. Default 4,096.
-   */
-  uint64_t max_node_values;
-  /**
-   * Rank of any tensor inside the model; bounds every axis. Default 32.
-   */
-  uint64_t max_rank;
-  /**
-   * How deep sub-graphs nest. Default 16.
-   */
-  uint64_t max_depth;
-  /**
-   * How long a load, or the import for new shapes, may take, in nanoseconds;
-   * 0 = for ever. Default 60 s. The call then answers
-   * `INFERNO_STATUS_DEADLINE_EXCEEDED`; work that does not end by itself is
-   * left behind on a thread of a low priority, starved of memory, and
-   * no more than eight such threads may exist: with as many, loads and
-   * imports are refused.
-   */
-  uint64_t load_time_ns;
-} inferno_model_limits;
-
-/**
- * A host's way to its files: packs, archives, encrypted assets. Set
- * `struct_size` to `sizeof(inferno_reader)` and all three callbacks. They are
- * called during a load only, one at a time.
- */
-typedef struct inferno_reader {
-  /**
-   * `sizeof(inferno_reader)`.
-   */
-  size_t struct_size;
-  /**
-   * Handed to every callback unchanged.
-   */
-  void *user_data;
-  /**
-   * Opens `path`: sets `*file` to anything the host likes and `*size_bytes`
-   * to the file's whole size. Returns 0, or -1 when there is no such file,
-   * or any other value for another failure; `close` follows only a 0.
-   */
-  int32_t (*open)(void *user_data,
-                  const char *path,
-                  void **file,
-                  uint64_t *size_bytes);
-  /**
-   * Reads exactly `size_bytes` bytes from `offset` into `buffer`. Returns 0,
-   * or any other value for a failure.
-   */
-  int32_t (*read)(void *user_data,
-                  void *file,
-                  uint64_t offset,
-                  void *buffer,
-                  size_t size_bytes);
-  /**
-   * Closes what `open` gave.
-   */
-  void (*close)(void *user_data,
-                void *file);
-} inferno_reader;
-
-/**
- * Options of a load. Fill with `inferno_model_options_init`, then set what you
- * need.
- */
-typedef struct inferno_model_options {
-  /**
-   * Set by `inferno_model_options_init`.
-   */
-  size_t struct_size;
-  /**
-   * What messages call the model, UTF-8. NULL = the file's name, or "model".
-   */
-  const char *name;
-  /**
-   * Reads external data of a model loaded from memory. NULL = such a model
-   * has none.
-   */
-  const struct inferno_reader *reader;
-  /**
-   * What the model may ask for. NULL = the defaults of
-   * `inferno_model_limits_init`.
-   */
-  const struct inferno_model_limits *limits;
-  /**
-   * An `inferno_isolation`: whether a process of its own tries the model
-   * first. Default `INFERNO_ISOLATION_NONE`.
-   */
-  int32_t isolation;
-} inferno_model_options;
-
-/**
- * What a model says of one of its inputs or outputs. This struct is frozen.
- */
-typedef struct inferno_tensor_info {
-  /**
-   * The name, UTF-8. Belongs to the model.
-   */
-  const char *name;
-  /**
-   * An `inferno_dtype`.
-   */
-  int32_t dtype;
-  /**
-   * Number of dims; -1 when the model does not say.
-   */
-  int32_t rank;
-  /**
-   * The dims; -1 for one that the model leaves open.
-   */
-  int64_t dims[INFERNO_MAX_RANK];
-  /**
-   * For each open dim its symbol, such as "batch", or NULL when it has none;
-   * NULL for fixed dims. The strings belong to the model.
-   */
-  const char *symbols[INFERNO_MAX_RANK];
-} inferno_tensor_info;
-
-/**
- * What a model says of itself. Set `struct_size` before the call.
- */
-typedef struct inferno_model_info {
-  /**
-   * `sizeof(inferno_model_info)`, set by the caller.
-   */
-  size_t struct_size;
-  /**
-   * What messages call the model. Belongs to the model, as do all strings
-   * here; none is NULL.
-   */
-  const char *name;
-  /**
-   * The graph's name.
-   */
-  const char *graph_name;
-  /**
-   * The tool that wrote the file.
-   */
-  const char *producer_name;
-  /**
-   * ONNX IR version.
-   */
-  int64_t ir_version;
-  /**
-   * Opset of the default domain.
-   */
-  int64_t opset_version;
-  /**
-   * Nodes, those of sub-graphs counted.
-   */
-  uint64_t node_count;
-  /**
-   * Bytes of weights, each counted once.
-   */
-  uint64_t weight_bytes;
-  /**
-   * BLAKE3 hash of the model file (without its external data).
-   */
-  uint8_t hash[32];
-} inferno_model_info;
 
 /**
  * The value of one symbol, such as "batch", wherever it stands in the inputs.
@@ -696,7 +551,261 @@ typedef struct inferno_session_options {
    * Number of `states`.
    */
   size_t state_count;
+  /**
+   * Past so many bytes, held by the session, a warning is logged. Default
+   * `INFERNO_NO_BUDGET`.
+   */
+  uint64_t soft_budget_bytes;
+  /**
+   * What goes past so many bytes is refused with
+   * `INFERNO_STATUS_OUT_OF_BUDGET`: the session, or its run. Default
+   * `INFERNO_NO_BUDGET`.
+   */
+  uint64_t hard_budget_bytes;
 } inferno_session_options;
+
+/**
+ * What a model and one session over it hold at the most. Set `struct_size`
+ * before the call.
+ */
+typedef struct inferno_memory_need {
+  /**
+   * `sizeof(inferno_memory_need)`, set by the caller.
+   */
+  size_t struct_size;
+  /**
+   * Held by the model for all its sessions: weights as they were loaded and
+   * as they are packed for these shapes, the graph.
+   */
+  uint64_t weight_bytes;
+  /**
+   * A session's inputs, outputs, recurrent state, and the values between two
+   * steps at their most.
+   */
+  uint64_t arena_bytes;
+  /**
+   * What its steps take besides. A hard budget of arena and scratch together
+   * lets such a session run.
+   */
+  uint64_t scratch_bytes;
+  /**
+   * 1 when it was seen in a run. 0 when the model refused to run over zeros:
+   * then the plan alone was asked, and nothing is known of the scratch.
+   */
+  int32_t is_measured;
+  /**
+   * 0.
+   */
+  int32_t reserved;
+} inferno_memory_need;
+
+/**
+ * What a model may ask for. The model's limits hold for its load, for the
+ * import when one of its sessions gets new shapes, and for their runs. Fill
+ * with `inferno_model_limits_init`, then set what you need. A refusal is
+ * `INFERNO_STATUS_LIMIT_EXCEEDED` and names the limit, except where noted.
+ */
+typedef struct inferno_model_limits {
+  /**
+   * Set by `inferno_model_limits_init`.
+   */
+  size_t struct_size;
+  /**
+   * The largest model file, and the largest file of external data, in bytes.
+   * Default 2 GiB.
+   */
+  uint64_t max_file_bytes;
+  /**
+   * All weights together, in bytes. Default 4 GiB.
+   */
+  uint64_t max_weight_bytes;
+  /**
+   * The largest value that a node gives, in bytes. Default 2 GiB.
+   */
+  uint64_t max_tensor_bytes;
+  /**
+   * What one load, one import or one run may hold at once besides what was
+   * there before, in bytes. Default 8 GiB. One request that goes far past it
+   * is `INFERNO_STATUS_OUT_OF_MEMORY`.
+   */
+  uint64_t max_memory_bytes;
+  /**
+   * Nodes, those of sub-graphs and of called functions counted. Default
+   * 65,536.
+   */
+  uint64_t max_nodes;
+  /**
+   * Inputs and outputs of one node together. Default 4,096.
+   */
+  uint64_t max_node_values;
+  /**
+   * Rank of any tensor inside the model; bounds every axis. Default 32.
+   */
+  uint64_t max_rank;
+  /**
+   * How deep sub-graphs nest. Default 16.
+   */
+  uint64_t max_depth;
+  /**
+   * How long a load, or the import for new shapes, may take, in nanoseconds;
+   * 0 = for ever. Default 60 s. The call then answers
+   * `INFERNO_STATUS_DEADLINE_EXCEEDED`; work that does not end by itself is
+   * left behind on a thread of a low priority, starved of memory, and
+   * no more than eight such threads may exist: with as many, loads and
+   * imports are refused.
+   */
+  uint64_t load_time_ns;
+} inferno_model_limits;
+
+/**
+ * A host's way to its files: packs, archives, encrypted assets. Set
+ * `struct_size` to `sizeof(inferno_reader)` and all three callbacks. They are
+ * called during a load only, one at a time.
+ */
+typedef struct inferno_reader {
+  /**
+   * `sizeof(inferno_reader)`.
+   */
+  size_t struct_size;
+  /**
+   * Handed to every callback unchanged.
+   */
+  void *user_data;
+  /**
+   * Opens `path`: sets `*file` to anything the host likes and `*size_bytes`
+   * to the file's whole size. Returns 0, or -1 when there is no such file,
+   * or any other value for another failure; `close` follows only a 0.
+   */
+  int32_t (*open)(void *user_data,
+                  const char *path,
+                  void **file,
+                  uint64_t *size_bytes);
+  /**
+   * Reads exactly `size_bytes` bytes from `offset` into `buffer`. Returns 0,
+   * or any other value for a failure.
+   */
+  int32_t (*read)(void *user_data,
+                  void *file,
+                  uint64_t offset,
+                  void *buffer,
+                  size_t size_bytes);
+  /**
+   * Closes what `open` gave.
+   */
+  void (*close)(void *user_data,
+                void *file);
+} inferno_reader;
+
+/**
+ * Options of a load. Fill with `inferno_model_options_init`, then set what you
+ * need.
+ */
+typedef struct inferno_model_options {
+  /**
+   * Set by `inferno_model_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * What messages call the model, UTF-8. NULL = the file's name, or "model".
+   */
+  const char *name;
+  /**
+   * Reads external data of a model loaded from memory. NULL = such a model
+   * has none.
+   */
+  const struct inferno_reader *reader;
+  /**
+   * What the model may ask for. NULL = the defaults of
+   * `inferno_model_limits_init`.
+   */
+  const struct inferno_model_limits *limits;
+  /**
+   * An `inferno_isolation`: whether a process of its own tries the model
+   * first. Default `INFERNO_ISOLATION_NONE`.
+   */
+  int32_t isolation;
+  /**
+   * Past so many bytes, held by the model and its sessions together, a
+   * warning is logged. Default `INFERNO_NO_BUDGET`.
+   */
+  uint64_t soft_budget_bytes;
+  /**
+   * What goes past so many bytes is refused with
+   * `INFERNO_STATUS_OUT_OF_BUDGET`, the load among it. Default
+   * `INFERNO_NO_BUDGET`.
+   */
+  uint64_t hard_budget_bytes;
+} inferno_model_options;
+
+/**
+ * What a model says of one of its inputs or outputs. This struct is frozen.
+ */
+typedef struct inferno_tensor_info {
+  /**
+   * The name, UTF-8. Belongs to the model.
+   */
+  const char *name;
+  /**
+   * An `inferno_dtype`.
+   */
+  int32_t dtype;
+  /**
+   * Number of dims; -1 when the model does not say.
+   */
+  int32_t rank;
+  /**
+   * The dims; -1 for one that the model leaves open.
+   */
+  int64_t dims[INFERNO_MAX_RANK];
+  /**
+   * For each open dim its symbol, such as "batch", or NULL when it has none;
+   * NULL for fixed dims. The strings belong to the model.
+   */
+  const char *symbols[INFERNO_MAX_RANK];
+} inferno_tensor_info;
+
+/**
+ * What a model says of itself. Set `struct_size` before the call.
+ */
+typedef struct inferno_model_info {
+  /**
+   * `sizeof(inferno_model_info)`, set by the caller.
+   */
+  size_t struct_size;
+  /**
+   * What messages call the model. Belongs to the model, as do all strings
+   * here; none is NULL.
+   */
+  const char *name;
+  /**
+   * The graph's name.
+   */
+  const char *graph_name;
+  /**
+   * The tool that wrote the file.
+   */
+  const char *producer_name;
+  /**
+   * ONNX IR version.
+   */
+  int64_t ir_version;
+  /**
+   * Opset of the default domain.
+   */
+  int64_t opset_version;
+  /**
+   * Nodes, those of sub-graphs counted.
+   */
+  uint64_t node_count;
+  /**
+   * Bytes of weights, each counted once.
+   */
+  uint64_t weight_bytes;
+  /**
+   * BLAKE3 hash of the model file (without its external data).
+   */
+  uint8_t hash[32];
+} inferno_model_info;
 
 /**
  * Options of one run. Fill with `inferno_run_options_init`.
@@ -807,8 +916,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback, the allocator and the helper's path away: memory comes
- * from the system again. The runtime may be started again afterwards.
+ * takes the log callback, the allocator, the helper's path, the budget and the
+ * decay away: memory comes from the system again. The runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
  * `nodelete`, so `dlclose` leaves it mapped.
@@ -838,7 +947,7 @@ const char *inferno_version_string(void);
 uint32_t inferno_version(void);
 
 /**
- * Fills `stats` with what memory the library holds now. It needs no runtime.
+ * Fills `stats` with what the library holds now. It needs no runtime.
  *
  * Ownership: `stats` is the caller's, its `struct_size` set.
  * Threads: any.
@@ -848,17 +957,124 @@ uint32_t inferno_version(void);
 enum inferno_status inferno_memory_get_stats(struct inferno_memory_stats *stats);
 
 /**
- * Gives memory back that the pool holds and nothing uses. The next calls take
- * it again, which costs them system calls: this is for a host that pauses, or
- * has freed a large model. Blocks that other threads have at hand, up to 3 MiB
- * each, stay theirs. Without it the pool gives back what lay idle for ten
- * seconds, when next a larger piece of it becomes idle.
+ * Fills `stats` with what a model and its sessions hold now.
+ *
+ * Ownership: `stats` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_model_get_memory_stats(const struct inferno_model *model,
+                                                   struct inferno_memory_stats *stats);
+
+/**
+ * Fills `stats` with what a session holds now; another thread may be inside it.
+ *
+ * Ownership: `stats` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_session_get_memory_stats(const struct inferno_session *session,
+                                                     struct inferno_memory_stats *stats);
+
+/**
+ * Sets what the library may hold, over all runtimes of the process; not less
+ * than it holds now, but from the next request on. Past the soft budget a
+ * warning is logged, at most one a second. What would go past the hard budget
+ * is refused with `INFERNO_STATUS_OUT_OF_BUDGET`, whose text gives the need;
+ * nothing is lost by it, and what was refused can be tried again under another
+ * budget. A run that held more before is refused before it begins.
+ *
+ * Requests that Rust code cannot be refused (of what is no tensor) are granted
+ * nevertheless, and the call ends with that status at its next step.
+ *
+ * A hard or soft budget costs each run two atomic additions on a count that
+ * those under it share. 0 means nothing may be held, `INFERNO_NO_BUDGET`
+ * anything.
+ *
+ * Threads: any.
+ * Errors: none.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_memory_set_budget(uint64_t soft_budget_bytes,
+                                              uint64_t hard_budget_bytes);
+
+/**
+ * Sets what a model and its sessions may hold together: as
+ * `inferno_memory_set_budget`, which goes on to hold for all.
+ *
+ * Threads: any.
+ * Errors: INVALID_HANDLE; LIMIT_EXCEEDED (65,535 models and sessions are
+ * counted by themselves, and this one came later).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_model_set_memory_budget(struct inferno_model *model,
+                                                    uint64_t soft_budget_bytes,
+                                                    uint64_t hard_budget_bytes);
+
+/**
+ * Sets what a session may hold: as `inferno_memory_set_budget`, which goes on
+ * to hold for all, as its model's does.
+ *
+ * Threads: any; another thread may be inside the session.
+ * Errors: INVALID_HANDLE; LIMIT_EXCEEDED (65,535 models and sessions are
+ * counted by themselves, and this one came later).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_session_set_memory_budget(struct inferno_session *session,
+                                                      uint64_t soft_budget_bytes,
+                                                      uint64_t hard_budget_bytes);
+
+/**
+ * Takes memory beforehand, so that calls of this thread do not have to ask the
+ * system for it: `size_bytes` for tensors of up to `block_bytes` each, resident
+ * when the call returns. They stay until `inferno_memory_trim`. Tensors up to
+ * 1 MiB lie in another part of the pool than larger ones: a host that uses
+ * both reserves both. It counts as committed and for no budget.
+ *
+ * Threads: any; it is for the calling thread, and for those that share its part
+ * of the pool.
+ * Errors: INVALID_ARGUMENT (`block_bytes` over 127 MiB), OUT_OF_MEMORY (as much
+ * as there was is reserved).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_memory_reserve(size_t size_bytes,
+                                           size_t block_bytes);
+
+/**
+ * Gives memory back that the pool holds and nothing uses, what was reserved
+ * among it. The next calls take it again, which costs them system calls: this
+ * is for a host that pauses, or has freed a large model. Blocks that other
+ * threads have at hand, up to 3 MiB each, stay theirs. Without it the pool gives
+ * back what lay idle for `memory_decay_ms` of the runtime's options, when next
+ * a larger piece of it becomes idle.
  *
  * Threads: any.
  * Errors: none.
  * Since: 0.1.0
  */
 enum inferno_status inferno_memory_trim(void);
+
+/**
+ * Fills `need` with what a session over `model` would need. It compiles the
+ * model for the shapes of `options` (a session made afterwards finds that done)
+ * and runs it three times over zeros, on a thread of its own that ends with
+ * the call; a model whose shapes depend on its inputs' values may need more
+ * with others. Call it while loading, not in a frame.
+ *
+ * Ownership: `options`, as of `inferno_session_new`, may be NULL and is not
+ * kept; its budgets hold for the trial. `need` is the caller's, its
+ * `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT, NOT_READY (an open dim), NOT_FOUND,
+ * DTYPE_MISMATCH, SHAPE_MISMATCH, SIZE_MISMATCH, INVALID_MODEL, UNSUPPORTED,
+ * LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_model_memory(const struct inferno_model *model,
+                                         const struct inferno_session_options *options,
+                                         struct inferno_memory_need *need);
 
 /**
  * Fills `limits` with the defaults.

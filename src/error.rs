@@ -42,6 +42,8 @@ pub enum Kind {
     Internal,
     /// The time for a call is over.
     DeadlineExceeded,
+    /// It would go past a memory budget.
+    OutOfBudget,
 }
 
 /// An error: what kind, and the text for a person.
@@ -106,6 +108,7 @@ constructors! {
     run_failed => RunFailed,
     internal => Internal,
     deadline_exceeded => DeadlineExceeded,
+    out_of_budget => OutOfBudget,
 }
 
 #[cfg(test)]

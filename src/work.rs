@@ -21,7 +21,7 @@
 use crate::error::{self, Error, Result};
 use crate::log::log_line;
 use crate::panics;
-use crate::pool::{Keeper, Scope, State};
+use crate::pool::{self, Keeper, Scope, State, Waiting, Working};
 use crate::sync::Mutex;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -82,9 +82,11 @@ impl Drop for Deadline {
     }
 }
 
-/// Between two steps: whether there is time for the next.
+/// Between two steps: whether there is time for the next, and all memory that
+/// was asked for was there.
 #[inline]
 pub fn check() -> Result<()> {
+    pool::check()?;
     match UNTIL.get() {
         Some(until) if Instant::now() >= until => {
             Err(error::deadline_exceeded("the time for this call is over"))
@@ -138,6 +140,7 @@ unsafe fn run<T: Send>(
         )));
     }
     let deadline = moment(wait);
+    let (account, _waiting) = (Working::here(), Waiting::begin());
     let task = Arc::new(Task {
         keeper: Keeper::new(budget.time),
         answer: Mutex::new(None),
@@ -147,7 +150,7 @@ unsafe fn run<T: Send>(
     let builder = std::thread::Builder::new().name("inferno-import".into()).stack_size(STACK_BYTES);
     let body = move || {
         theirs.tid.store(priority::this_thread(), Ordering::Release);
-        let answer = watched(budget, &theirs.keeper, work);
+        let answer = watched(budget, &theirs.keeper, account, work);
         *theirs.answer.lock() = Some(answer);
         if theirs.keeper.done() == State::Abandoned {
             drop(theirs.answer.lock().take());
@@ -186,11 +189,20 @@ unsafe fn run<T: Send>(
 }
 
 /// The thread's own part: a panic or a shortage is an error.
-fn watched<T>(budget: Budget, keeper: &Keeper, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn watched<T>(
+    budget: Budget,
+    keeper: &Keeper,
+    account: Working,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let _working = account.charge();
     let scope = Scope::kept(budget.memory_bytes, keeper);
     let deadline = Deadline::after(budget.time);
     let outcome = panics::caught(work);
     drop(deadline);
+    if let Some(text) = pool::past_soft() {
+        log_line!(Warn, "{text}");
+    }
     match (scope.settle(), outcome) {
         (Ok(()), Ok(answer)) => answer,
         (Ok(()), Err(panic)) => Err(refused(&panic)),

@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["error"]),
     ("pool", &["error", "host", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
-    ("model", &["error", "host", "log", "panics", "sync", "tensor", "work"]),
+    ("model", &["error", "host", "log", "panics", "pool", "sync", "tensor", "work"]),
     ("plan", &["error", "model", "panics", "pool", "tensor", "work"]),
     ("session", &["error", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),

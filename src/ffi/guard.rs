@@ -3,9 +3,10 @@
 
 use super::options::{InitStruct, read_struct};
 use super::status::inferno_status;
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, Kind, Result};
+use crate::log::log_line;
 use crate::panics;
-use crate::pool::Scope;
+use crate::pool::{self, Scope};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
 
@@ -23,10 +24,20 @@ thread_local! {
 pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
     // Inside, a tensor that cannot be had unwinds to here.
     let scope = Scope::open(u64::MAX);
-    match (panics::caught(body), scope.settle()) {
+    let outcome = panics::caught(body);
+    if let Some(text) = pool::past_soft() {
+        log_line!(Warn, "{text}");
+    }
+    match (outcome, scope.settle()) {
         (Ok(Ok(())), _) => {
             set_text("");
             inferno_status::Ok
+        }
+        // What failed for want of memory: the scope knows why there was none.
+        (Ok(Err(e)), Err(short))
+            if (e.kind(), short.kind()) == (Kind::OutOfMemory, Kind::OutOfBudget) =>
+        {
+            fail(&short)
         }
         (Ok(Err(e)), _) | (Err(_), Err(e)) => fail(&e),
         (Err(panic), Ok(())) => fail(&error::internal(format!("caught a panic: {panic}"))),

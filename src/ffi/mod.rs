@@ -12,6 +12,7 @@
 
 pub mod guard;
 pub mod handle;
+pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod model;

@@ -83,11 +83,11 @@ pub(super) unsafe fn read_struct<T: InitStruct>(place: *const T) -> Result<T> {
     }
 }
 
-/// Fills a caller's out-struct, which says its size, with `value`.
+/// The size that a caller's out-struct says, which [`fill_struct`] could fill.
 ///
 /// SAFETY: `place` is NULL or points to as many writable bytes as its first
 /// field says.
-pub(super) unsafe fn fill_struct<T: InitStruct>(place: *mut T, value: T) -> Result<()> {
+pub(super) unsafe fn out_struct<T: InitStruct>(place: *mut T) -> Result<usize> {
     if place.is_null() || !place.is_aligned() {
         return Err(error::invalid_argument(format!(
             "{} is NULL or misaligned: expected a pointer",
@@ -97,8 +97,17 @@ pub(super) unsafe fn fill_struct<T: InitStruct>(place: *mut T, value: T) -> Resu
     // SAFETY: as this function's own contract.
     let struct_size = unsafe { place.cast::<usize>().read() };
     check_size::<T>(struct_size)?;
-    // SAFETY: `struct_size` bytes are writable and at least `size_of::<T>()`.
+    Ok(struct_size)
+}
+
+/// Fills a caller's out-struct, which says its size, with `value`.
+///
+/// SAFETY: as [`out_struct`].
+pub(super) unsafe fn fill_struct<T: InitStruct>(place: *mut T, value: T) -> Result<()> {
+    // SAFETY: as this function's own contract; then `struct_size` bytes are
+    // writable and at least `size_of::<T>()`.
     unsafe {
+        let struct_size = out_struct(place)?;
         place.cast::<u8>().write_bytes(0, struct_size);
         place.write(value);
         place.cast::<usize>().write(struct_size);

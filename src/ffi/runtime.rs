@@ -2,10 +2,12 @@
 
 use super::guard::{guard, opt_struct, str_arg, struct_prefix};
 use super::log::{inferno_log_callback, install_sink};
+use super::memory::INFERNO_NO_BUDGET;
 use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
 use crate::error::{self, Result};
 use crate::host::HostMemory;
+use crate::pool::Budget;
 use crate::{model, pool, runtime};
 use std::ffi::{c_char, c_void};
 
@@ -30,6 +32,16 @@ pub struct inferno_runtime_options {
     /// looked for beside the library (or the program it is linked into), and in
     /// `../libexec/inferno` from there.
     pub helper_path: *const c_char,
+    /// As `inferno_memory_set_budget`. Default `INFERNO_NO_BUDGET`, both.
+    pub soft_budget_bytes: u64,
+    /// See `soft_budget_bytes`.
+    pub hard_budget_bytes: u64,
+    /// How long the pool keeps a piece of memory that nothing uses, in
+    /// milliseconds, before it goes back to where it came from. 0 = not at all:
+    /// least memory, and system calls; `UINT64_MAX` = until
+    /// `inferno_memory_trim`. It is looked at when next such a piece becomes
+    /// unused: no thread wakes for it. Default 10,000.
+    pub memory_decay_ms: u64,
 }
 
 /// The host's own memory. Set `struct_size` to `sizeof(inferno_allocator)` and
@@ -104,6 +116,9 @@ impl InitStruct for inferno_runtime_options {
             log_level: super::log::inferno_log_level::Warn as i32,
             allocator: std::ptr::null(),
             helper_path: std::ptr::null(),
+            soft_budget_bytes: INFERNO_NO_BUDGET,
+            hard_budget_bytes: INFERNO_NO_BUDGET,
+            memory_decay_ms: pool::DEFAULT_DECAY,
         }
     }
 }
@@ -153,6 +168,11 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
             }
             pool::use_host(memory)?;
             model::use_helper(helper);
+            pool::set_decay(options.memory_decay_ms);
+            pool::set_budget(Budget {
+                soft_bytes: options.soft_budget_bytes,
+                hard_bytes: options.hard_budget_bytes,
+            });
             Ok(())
         })
     })
@@ -161,8 +181,8 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every session and model that is still
 /// open (their handles become stale), joins every thread Inferno owns, and
-/// takes the log callback, the allocator and the helper's path away: memory comes
-/// from the system again. The runtime may be started again afterwards.
+/// takes the log callback, the allocator, the helper's path, the budget and the
+/// decay away: memory comes from the system again. The runtime may be started again afterwards.
 ///
 /// Call it before unloading the library: the shared object is linked
 /// `nodelete`, so `dlclose` leaves it mapped.
@@ -178,6 +198,8 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
             super::log::remove_sink();
             model::use_helper(None);
             let _ = pool::use_host(None);
+            pool::set_budget(Budget::NONE);
+            pool::set_decay(pool::DEFAULT_DECAY);
             pool::trim();
             left
         });

@@ -2,12 +2,15 @@
 
 use super::guard::{guard, opt_struct, out, slice_arg, str_arg};
 use super::handle::{self, Kind, Table};
+use super::memory::INFERNO_NO_BUDGET;
 use super::model::{inferno_model, resolve as resolve_model};
 use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
 use super::tensor::{INFERNO_MAX_RANK, inferno_tensor};
 use super::view::{read_tensor, shape_arg, view_const, view_mut, write_view};
 use crate::error::{self, Result};
+use crate::model::Model;
+use crate::pool::{Account, Budget};
 use crate::session::{Session, SessionOptions};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -96,6 +99,13 @@ pub struct inferno_session_options {
     pub states: *const inferno_state_pair,
     /// Number of `states`.
     pub state_count: usize,
+    /// Past so many bytes, held by the session, a warning is logged. Default
+    /// `INFERNO_NO_BUDGET`.
+    pub soft_budget_bytes: u64,
+    /// What goes past so many bytes is refused with
+    /// `INFERNO_STATUS_OUT_OF_BUDGET`: the session, or its run. Default
+    /// `INFERNO_NO_BUDGET`.
+    pub hard_budget_bytes: u64,
 }
 
 impl InitStruct for inferno_session_options {
@@ -111,6 +121,8 @@ impl InitStruct for inferno_session_options {
             constant_count: 0,
             states: std::ptr::null(),
             state_count: 0,
+            soft_budget_bytes: INFERNO_NO_BUDGET,
+            hard_budget_bytes: INFERNO_NO_BUDGET,
         }
     }
 }
@@ -191,8 +203,11 @@ pub unsafe extern "C" fn inferno_session_new(
     guard(|| {
         // SAFETY: the caller gives NULL or an initialised struct and a writable
         // pointer.
-        let (session, options) = unsafe { (out("session", session)?, session_options(options)?) };
-        let made = Session::new(resolve_model(model)?, options)?;
+        let (session, options) = unsafe { (out("session", session)?, opt_struct(options)?) };
+        let model = resolve_model(model)?;
+        // SAFETY: the arrays of the caller's struct hold what their counts say.
+        let (account, options) = unsafe { opened(&model, &options) }?;
+        let made = Session::new(model, account, options)?;
         session.write(handle::insert(&SESSIONS, Arc::new(made))?.cast());
         Ok(())
     })
@@ -507,7 +522,7 @@ pub unsafe extern "C" fn inferno_session_set_state(
     })
 }
 
-fn resolve(session: *const inferno_session) -> Result<Arc<Session>> {
+pub(super) fn resolve(session: *const inferno_session) -> Result<Arc<Session>> {
     SESSIONS.resolve(session.cast())
 }
 
@@ -515,13 +530,20 @@ pub(super) fn free_all() -> usize {
     SESSIONS.clear()
 }
 
-/// SAFETY: `options` is NULL or points to an initialised struct whose arrays
-/// hold what their counts say.
-unsafe fn session_options(options: *const inferno_session_options) -> Result<SessionOptions> {
+/// An account for a session over `model`, and what `options` say, credited to it.
+///
+/// SAFETY: the arrays of `options` hold what their counts say.
+pub(super) unsafe fn opened(
+    model: &Model,
+    options: &inferno_session_options,
+) -> Result<(Account, SessionOptions)> {
+    let budget =
+        Budget { soft_bytes: options.soft_budget_bytes, hard_bytes: options.hard_budget_bytes };
+    let account = Session::open_account(model, budget)?;
+    let charge = account.charge();
     let mut made = SessionOptions::default();
     // SAFETY: as this function's own contract.
     unsafe {
-        let options = opt_struct(options)?;
         for s in slice_arg("options.symbols", options.symbols, options.symbol_count)? {
             let name = str_arg("options.symbols[].symbol", s.symbol)?.to_owned();
             made.symbols.push((name, s.value));
@@ -544,5 +566,6 @@ unsafe fn session_options(options: *const inferno_session_options) -> Result<Ses
             made.states.push((input, output));
         }
     }
-    Ok(made)
+    drop(charge);
+    Ok((account, made))
 }

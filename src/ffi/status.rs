@@ -45,6 +45,9 @@ pub enum inferno_status {
     Internal = 15,
     /// The time that was given for a load or a run is over.
     DeadlineExceeded = 16,
+    /// It would go past the hard memory budget of the runtime, a model or a
+    /// session: the text gives the need and the budget.
+    OutOfBudget = 17,
 }
 
 impl From<Kind> for inferno_status {
@@ -66,6 +69,7 @@ impl From<Kind> for inferno_status {
             Kind::RunFailed => inferno_status::RunFailed,
             Kind::Internal => inferno_status::Internal,
             Kind::DeadlineExceeded => inferno_status::DeadlineExceeded,
+            Kind::OutOfBudget => inferno_status::OutOfBudget,
         }
     }
 }
@@ -96,6 +100,7 @@ pub extern "C" fn inferno_status_name(status: i32) -> *const c_char {
         14 => c"RUN_FAILED",
         15 => c"INTERNAL",
         16 => c"DEADLINE_EXCEEDED",
+        17 => c"OUT_OF_BUDGET",
         _ => c"UNKNOWN",
     };
     name.as_ptr()

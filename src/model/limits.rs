@@ -48,7 +48,7 @@ impl Default for Limits {
 
 impl Limits {
     /// What the work of one load or import may take.
-    pub(super) fn budget(&self) -> Budget {
+    pub fn budget(&self) -> Budget {
         Budget { memory_bytes: self.memory_bytes, time: Duration::from_nanos(self.load_time_ns) }
     }
 

@@ -40,6 +40,7 @@ pub(crate) use weights::{fill, strings, zeros};
 
 use crate::error::{self, Result};
 use crate::log::log_line;
+use crate::pool::{self, Account};
 use crate::work;
 use memo::Memo;
 use prost::Message;
@@ -66,6 +67,8 @@ pub struct Model {
     weights: HashMap<String, Arc<Tensor>>,
     limits: Limits,
     memo: Memo,
+    /// The last to go: all else is credited to it.
+    account: Arc<Account>,
 }
 
 impl Model {
@@ -73,6 +76,8 @@ impl Model {
     pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
         let name = options.name.clone().unwrap_or_else(|| source.name());
         let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
+        let account = Arc::new(Account::open(None, &name, options.budget)?);
+        let _charge = account.charge();
         let tried = match options.isolation {
             Isolation::None => None,
             Isolation::Process => Some(isolate::tried(&source, options, &name).map_err(named)?),
@@ -81,11 +86,15 @@ impl Model {
         let read = || {
             let folder = source.folder(options);
             match &tried {
-                None => Self::read(Bytes::read(&source, options)?, folder, options, &name),
+                None => {
+                    let bytes = Bytes::read(&source, options)?;
+                    Self::read(bytes, folder, options, &name, account.clone())
+                }
                 // The very bytes that were tried.
                 Some(tried) => {
                     let bytes = Bytes::Borrowed(tried.bytes.as_slice());
-                    Self::read(bytes, folder.expecting(tried.seen.clone()), options, &name)
+                    let folder = folder.expecting(tried.seen.clone());
+                    Self::read(bytes, folder, options, &name, account.clone())
                 }
             }
         };
@@ -105,9 +114,17 @@ impl Model {
         Self::load(Source::Memory(DEFAULT), &options)
     }
 
-    fn read(bytes: Bytes<'_>, folder: Folder, options: &LoadOptions, name: &str) -> Result<Model> {
+    fn read(
+        bytes: Bytes<'_>,
+        folder: Folder,
+        options: &LoadOptions,
+        name: &str,
+        account: Arc<Account>,
+    ) -> Result<Model> {
         let (begun, mut vetting) = (Instant::now(), vet::Spent::default());
         let hash = *blake3::hash(bytes.as_slice()).as_bytes();
+        // Most of it is decoded into as many bytes.
+        pool::expect(bytes.as_slice().len() as u64)?;
         let mut proto = decode(bytes.as_slice())?;
         drop(bytes);
         work::check()?;
@@ -132,6 +149,7 @@ impl Model {
             weights,
             limits: options.limits,
             memo: Memo::default(),
+            account,
         })
     }
 
@@ -169,10 +187,16 @@ impl Model {
     ) -> Result<Arc<T>> {
         let patience = Duration::from_nanos(self.limits.load_time_ns);
         self.memo.get_or_make(spec, patience, || {
+            let _charge = self.account.charge();
             let (model, spec) = (self.clone(), spec.clone());
             let import = move || make(import::import(&model, &spec)?);
             work::within(self.limits.budget(), "the import", import)
         })
+    }
+
+    /// Whom what it holds is credited to.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// What it may ask for.

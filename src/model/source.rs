@@ -3,6 +3,7 @@
 use super::Limits;
 use crate::error::{self, Result};
 use crate::host::{FileSize, Files, MemoryOnly, Reader, io_error};
+use crate::pool::{self, Budget};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct LoadOptions {
     pub reader: Option<Arc<dyn Reader>>,
     /// Where it is tried first.
     pub isolation: Isolation,
+    /// What it and its sessions may hold.
+    pub budget: Budget,
 }
 
 impl LoadOptions {
@@ -146,6 +149,7 @@ impl Folder {
         let bytes = self.reader.read_all(&path, &mut |FileSize(size)| {
             self.options.check_size(size).map_err(|e| e.at(&path))?;
             let length = length.unwrap_or(size.saturating_sub(offset));
+            pool::expect(length)?;
             let end = offset.checked_add(length).filter(|end| *end <= size);
             end.map(|end| offset..end).ok_or_else(|| {
                 error::invalid_model(format!(
@@ -201,6 +205,7 @@ impl<'a> Bytes<'a> {
     pub(super) fn read(source: &Source<'a>, options: &LoadOptions) -> Result<Bytes<'a>> {
         let whole = |FileSize(size): FileSize| {
             options.check_size(size)?;
+            pool::expect(size)?;
             Ok(0..size)
         };
         match source {

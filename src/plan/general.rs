@@ -1,6 +1,7 @@
 //! The general program: tract's operators, one step a node.
 
 use super::Value;
+use super::arena;
 use super::indices::IndexChecks;
 use super::large::LargeSteps;
 use crate::error::{self, Error, Result};
@@ -27,6 +28,8 @@ pub struct Program {
     inputs: Vec<usize>,
     /// The shape of each output, when it does not depend on the values.
     outputs: Vec<Option<Shape>>,
+    /// What the values between steps come to, when their shapes are known.
+    arena_bytes: Option<u64>,
 }
 
 impl Program {
@@ -49,7 +52,8 @@ impl Program {
         let (plan, outputs) = compiled().map_err(|e| error::unsupported(format!("{e:#}")))?;
         let checks = Arc::new(IndexChecks::of(plan.model()));
         let large = Arc::new(LargeSteps::of(plan.model(), memory_bytes)?);
-        Ok(Program { plan, checks, large, memory_bytes, inputs, outputs })
+        let arena_bytes = arena::most_bytes(plan.model(), plan.order_without_consts());
+        Ok(Program { plan, checks, large, memory_bytes, inputs, outputs, arena_bytes })
     }
 
     /// For each input of a run, which input of the model it is.
@@ -60,6 +64,12 @@ impl Program {
     /// The shape of output `index`, when it is known before a run.
     pub fn output_shape(&self, index: usize) -> Option<Shape> {
         self.outputs.get(index).copied().flatten()
+    }
+
+    /// What the values between steps come to at the most, outputs among them;
+    /// none when that depends on the inputs' values.
+    pub fn arena_bytes(&self) -> Option<u64> {
+        self.arena_bytes
     }
 
     /// What a session needs to run it.

@@ -4,6 +4,7 @@
 //! operators, stepped one by one. It stays as the fallback and as the oracle
 //! when native regions come.
 
+mod arena;
 mod general;
 mod indices;
 mod large;

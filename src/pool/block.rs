@@ -1,5 +1,7 @@
-//! A block: 16 bytes that name its source, then what was asked for.
+//! A block: 16 bytes that name its source and its account, then what was asked
+//! for.
 
+use super::accounts::Id;
 use super::source::{self, SourceId};
 use std::alloc::Layout;
 use std::ptr::null_mut;
@@ -9,6 +11,7 @@ use std::ptr::null_mut;
 #[derive(Clone, Copy)]
 pub(super) struct Header {
     source: SourceId,
+    owner: Id,
 }
 
 const HEADER: usize = size_of::<Header>();
@@ -21,8 +24,8 @@ fn outer(layout: Layout) -> Option<(Layout, usize)> {
     Some((Layout::from_size_align(size, before).ok()?, before))
 }
 
-/// A block from `source`, or NULL.
-pub(super) fn take(source: SourceId, layout: Layout, zeroed: bool) -> *mut u8 {
+/// A block from `source` for the account `owner`, or NULL.
+pub(super) fn take(source: SourceId, owner: Id, layout: Layout, zeroed: bool) -> *mut u8 {
     let Some((whole, before)) = outer(layout) else {
         return null_mut();
     };
@@ -35,20 +38,30 @@ pub(super) fn take(source: SourceId, layout: Layout, zeroed: bool) -> *mut u8 {
     // block (invariant 1).
     unsafe {
         let block = start.add(before);
-        block.sub(HEADER).cast::<Header>().write(Header { source });
+        block.sub(HEADER).cast::<Header>().write(Header { source, owner });
         block
     }
 }
 
+/// Whose it is.
+///
+/// SAFETY: `block` is live and came from `take`.
+pub(super) unsafe fn owner(block: *mut u8) -> Id {
+    // SAFETY: invariant 1.
+    unsafe { (*block.sub(HEADER).cast::<Header>()).owner }
+}
+
+/// Gives it back; whose it was.
+///
 /// SAFETY: `block` is live and came from `take` with this layout.
-pub(super) unsafe fn give(block: *mut u8, layout: Layout) {
-    let Some((whole, before)) = outer(layout) else {
-        return;
-    };
+pub(super) unsafe fn give(block: *mut u8, layout: Layout) -> Id {
     // SAFETY: invariants 1 and 2.
     unsafe {
         let header = block.sub(HEADER).cast::<Header>().read();
-        source::free(header.source, block.sub(before), whole);
+        if let Some((whole, before)) = outer(layout) {
+            source::free(header.source, block.sub(before), whole);
+        }
+        header.owner
     }
 }
 

@@ -6,10 +6,10 @@
 //! it has. Blocks of a host's allocator are not kept: at shutdown all of them go
 //! back, whatever its threads do.
 
+use super::balance::Counts;
 use super::chunk::Kind;
 use super::class::{self, CLASSES, SMALL_MAX};
 use super::source::{self, SourceId};
-use super::tally::Counts;
 use super::{ledger, shard};
 use std::cell::Cell;
 use std::ptr::null_mut;
@@ -36,6 +36,7 @@ pub(super) struct Cache {
     state: Cell<State>,
     hits: Cell<u64>,
     misses: Cell<u64>,
+    pub(super) source_calls: Cell<u64>,
     runs: Cell<usize>,
 }
 
@@ -79,6 +80,7 @@ impl Cache {
             state: Cell::new(State::Unused),
             hits: Cell::new(0),
             misses: Cell::new(0),
+            source_calls: Cell::new(0),
             runs: Cell::new(0),
         }
     }
@@ -131,11 +133,20 @@ impl Cache {
         (shard::take_run(self.shard.get(), source::current(), kind, bytes), turn)
     }
 
-    /// The thread's shard, and what it counted since it was last asked.
-    pub(super) fn counts(&self) -> (usize, Counts) {
+    /// Makes so many bytes resident for runs of the thread's shard.
+    pub(super) fn reserve(&self, kind: Kind, bytes: usize) -> bool {
         self.open();
-        let (hits, misses) = (self.hits.take(), self.misses.take());
-        (self.shard.get(), Counts { hits, misses, ..Default::default() })
+        shard::reserve(self.shard.get(), source::current(), kind, bytes)
+    }
+
+    /// What it counted since it was last asked.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            hits: self.hits.take(),
+            misses: self.misses.take(),
+            source_calls: self.source_calls.take(),
+            refused: 0,
+        }
     }
 
     #[inline]

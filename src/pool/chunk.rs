@@ -8,7 +8,9 @@
 
 use super::class;
 use super::source::SourceId;
+use std::mem::offset_of;
 use std::ptr::null_mut;
+use std::sync::atomic::AtomicU16;
 
 /// Units of a chunk, its header's among them.
 pub(super) const UNITS: usize = 512;
@@ -54,7 +56,15 @@ pub(super) struct Chunk {
     pub(super) head: Head,
     /// Its shard's, under the shard's lock (invariant 7).
     pub(super) body: Body,
+    /// Whose each run is, by its first unit.
+    run_owners: [AtomicU16; UNITS],
+    /// Whose each block of a slab is, by the cache line it begins at. Only what
+    /// belongs to slabs is ever touched; chunks of regions have none.
+    block_owners: Owners,
 }
+
+#[repr(C, align(4096))]
+struct Owners([AtomicU16; Kind::Pages.bytes() / 64]);
 
 /// What never changes while the chunk is mapped.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +87,8 @@ pub(super) struct Body {
     longest: usize,
     /// When it became empty, in the pool's milliseconds.
     pub(super) idle_since: u64,
+    /// It stays when it is empty: it was taken beforehand.
+    pub(super) kept: bool,
     /// By the first page of each slab.
     slabs: [Slab; UNITS],
 }
@@ -98,7 +110,11 @@ pub(super) struct Slab {
 
 const _: () = assert!(size_of::<Slab>() == 32);
 const HEADER_UNITS: usize = Kind::Pages.units(size_of::<Chunk>());
-const _: () = assert!(size_of::<Chunk>() <= Kind::Region.unit() && HEADER_UNITS < 8);
+const _: () = assert!(size_of::<Chunk>() <= Kind::Region.unit() && HEADER_UNITS < 64);
+/// Where the owners of blocks begin: what is before it is written at once.
+const OWNERS_UNIT: usize = offset_of!(Chunk, block_owners) / Kind::Pages.unit();
+/// Units whose blocks have their owners in one unit.
+const OWNED: usize = Kind::Pages.unit() / size_of::<AtomicU16>() * 64 / Kind::Pages.unit();
 
 /// The longest run of a chunk.
 pub(super) const fn longest_run(kind: Kind) -> usize {
@@ -122,10 +138,14 @@ impl Chunk {
             (&raw mut (*body).next).write(null_mut());
             (&raw mut (*body).prev).write(null_mut());
             (&raw mut (*body).idle_since).write(0);
+            (&raw mut (*body).kept).write(false);
             let header = UNITS - longest_run(head.kind);
             let (mut free, mut touched) = ([u64::MAX; WORDS], [0; WORDS]);
             free[0] <<= header;
-            touched[0] = !free[0];
+            touched[0] = match head.kind {
+                Kind::Pages => (1 << OWNERS_UNIT) - 1,
+                Kind::Region => 1,
+            };
             (&raw mut (*body).free).write(free);
             (&raw mut (*body).touched).write(touched);
             (&raw mut (*body).free_units).write(UNITS - header);
@@ -139,6 +159,28 @@ impl Chunk {
     pub(super) unsafe fn unit(chunk: *mut Chunk, kind: Kind, unit: usize) -> *mut u8 {
         // SAFETY: a unit of the chunk's.
         unsafe { chunk.cast::<u8>().add(unit * kind.unit()) }
+    }
+
+    /// Whose a run is.
+    ///
+    /// SAFETY: `run` begins a run of a chunk of `kind`.
+    pub(super) unsafe fn run_owner<'a>(run: *mut u8, kind: Kind) -> &'a AtomicU16 {
+        let chunk = kind.chunk_of(run);
+        let unit = (run.addr() - chunk.addr()) / kind.unit();
+        // SAFETY: an index below the number of units; the chunk stays mapped
+        // for as long as the run is taken.
+        unsafe { &*(&raw const (*chunk).run_owners).cast::<AtomicU16>().add(unit) }
+    }
+
+    /// Whose a block of a slab is.
+    ///
+    /// SAFETY: `block` is a block of a slab.
+    pub(super) unsafe fn block_owner<'a>(block: *mut u8) -> &'a AtomicU16 {
+        let chunk = Kind::Pages.chunk_of(block);
+        let line = (block.addr() - chunk.addr()) / 64;
+        // SAFETY: an index below the number of lines; the chunk stays mapped
+        // for as long as the block is taken.
+        unsafe { &*(&raw const (*chunk).block_owners).cast::<AtomicU16>().add(line) }
     }
 
     /// The entry of the slab that begins at page `first`.
@@ -239,8 +281,9 @@ impl Body {
         })
     }
 
-    /// Makes a slab of the run that begins at `first`.
-    pub(super) fn make_slab(&mut self, first: usize, pages: usize) {
+    /// Makes a slab of the run that begins at `first`; how many pages of owners
+    /// come into use with it.
+    pub(super) fn make_slab(&mut self, first: usize, pages: usize) -> usize {
         let slab = Slab {
             next: null_mut(),
             prev: null_mut(),
@@ -252,6 +295,8 @@ impl Body {
         for page in first..first + pages {
             self.slabs[page] = slab;
         }
+        let owners = first / OWNED..(first + pages - 1) / OWNED + 1;
+        self.touch(OWNERS_UNIT + owners.start, owners.len())
     }
 
     /// The first page of the slab that a page belongs to.
@@ -367,7 +412,7 @@ mod tests {
             assert!(body.is_empty(Kind::Pages));
             let all = longest_run(Kind::Pages);
             let header = body.touched();
-            assert_eq!((header, body.touch(100, 70), body.touch(90, 20)), (UNITS - all, 70, 10));
+            assert_eq!((header, body.touch(100, 70), body.touch(90, 20)), (OWNERS_UNIT, 70, 10));
             let mut purged = Vec::new();
             assert_eq!(body.purge(|begin, count| purged.push((begin, count))), 80);
             assert_eq!((purged, body.touched()), (vec![(UNITS - all, all)], header));

@@ -1,7 +1,8 @@
 //! Tensors: which requests are pooled, and by what part of the pool.
 
+use super::accounts::Id;
 use super::cache::Cache;
-use super::chunk::Kind;
+use super::chunk::{self, Chunk, Kind};
 use super::class::{self, SMALL_MAX};
 use super::{block, shard, source};
 use std::alloc::Layout;
@@ -76,67 +77,108 @@ const COLOURS: usize = 64;
 const COLOURED: usize = 128 << 10;
 
 /// The bytes of the run that a block without a class lies in.
-fn run_bytes(size: usize) -> usize {
+const fn run_bytes(size: usize) -> usize {
     if size < COLOURED { size } else { size + (COLOURS - 1) * 64 }
 }
+
+/// The largest block that lies in the pool.
+pub(super) const LARGEST: usize = 127 << 20;
+const _: () = assert!(Kind::Region.units(run_bytes(LARGEST)) <= chunk::longest_run(Kind::Region));
+
+/// Makes so many bytes resident for blocks of up to `block_bytes`; whether there
+/// were as many.
+pub(super) fn reserve(cache: &Cache, bytes: usize, block_bytes: usize) -> bool {
+    let layout = Layout::new::<Line>();
+    !is_pooled(layout) || cache.reserve(kind(block_bytes), bytes)
+}
+
+#[repr(align(64))]
+struct Line;
 
 /// What a block without a class is a run of.
 fn kind(size: usize) -> Kind {
     if size <= PAGES_MAX { Kind::Pages } else { Kind::Region }
 }
 
-/// A block of a pooled layout, or NULL.
+/// A block of a pooled layout for the account `owner`, or NULL; how many bytes
+/// of the pool it takes.
 #[inline]
-pub(super) fn take(cache: &Cache, layout: Layout, zeroed: bool) -> *mut u8 {
+pub(super) fn take(cache: &Cache, owner: Id, layout: Layout, zeroed: bool) -> (*mut u8, i64) {
     let size = rounded(layout);
     if size == 0 {
-        return null_mut();
+        return (null_mut(), 0);
     }
-    let block = match size <= SMALL_MAX {
-        true => cache.take(class::of(size)),
-        false => take_run(cache, layout, size),
+    let (block, bytes) = match size <= SMALL_MAX {
+        true => take_small(cache, owner, class::of(size)),
+        false => take_run(cache, owner, layout, size),
     };
     if block.is_null() {
-        return apart(layout, zeroed);
+        return (apart(owner, layout, zeroed), 0);
     }
     if zeroed {
         // SAFETY: the block has at least this many bytes.
         unsafe { block.write_bytes(0, layout.size()) };
     }
-    block
+    (block, bytes)
 }
 
-fn take_run(cache: &Cache, layout: Layout, size: usize) -> *mut u8 {
-    let (run, turn) = cache.take_run(kind(size), run_bytes(size));
-    if run.is_null() || layout.align() > 64 || size < COLOURED {
-        return run;
+#[inline]
+fn take_small(cache: &Cache, owner: Id, class: usize) -> (*mut u8, i64) {
+    let block = cache.take(class);
+    if !block.is_null() {
+        // SAFETY: a block of a class, ours (invariant 10).
+        unsafe { Chunk::block_owner(block).store(owner, Ordering::Relaxed) };
     }
-    // SAFETY: the run is longer than the block by as much.
-    unsafe { run.add(turn % COLOURS * 64) }
+    (block, class::bytes(class) as i64)
+}
+
+fn take_run(cache: &Cache, owner: Id, layout: Layout, size: usize) -> (*mut u8, i64) {
+    let kind = kind(size);
+    let (run, turn) = cache.take_run(kind, run_bytes(size));
+    if run.is_null() {
+        return (run, 0);
+    }
+    let coloured = layout.align() <= 64 && size >= COLOURED;
+    let begin = if coloured { turn % COLOURS * 64 } else { 0 };
+    // SAFETY: a run of this kind, ours (invariant 10); it is longer than the
+    // block by as much.
+    let block = unsafe {
+        Chunk::run_owner(run, kind).store(owner, Ordering::Relaxed);
+        run.add(begin)
+    };
+    (block, (kind.units(run_bytes(size)) * kind.unit()) as i64)
 }
 
 /// A block of its own, where no region has room; otherwise NULL.
 #[cold]
-fn apart(layout: Layout, zeroed: bool) -> *mut u8 {
+fn apart(owner: Id, layout: Layout, zeroed: bool) -> *mut u8 {
     match rounded(layout) > PAGES_MAX {
-        true => block::take(source::current(), layout, zeroed),
+        true => block::take(source::current(), owner, layout, zeroed),
         false => null_mut(),
     }
 }
 
+/// Gives it back: whose it was, and how many bytes of the pool it took.
+///
 /// SAFETY: `block` is live and came from `take` with this layout.
 #[inline]
-pub(super) unsafe fn give(cache: &Cache, block: *mut u8, layout: Layout) {
+pub(super) unsafe fn give(cache: &Cache, block: *mut u8, layout: Layout) -> (Id, i64) {
     let size = rounded(layout);
-    // SAFETY: as this function's own contract.
+    // SAFETY: as this function's own contract; invariant 10.
     unsafe {
         if size <= SMALL_MAX {
-            cache.give(block, class::of(size));
+            let class = class::of(size);
+            let owner = Chunk::block_owner(block).load(Ordering::Relaxed);
+            cache.give(block, class);
+            (owner, class::bytes(class) as i64)
         } else if size <= PAGES_MAX || shard::is_in_region(block) {
+            let (kind, bytes) = (kind(size), run_bytes(size));
             let run = block.map_addr(|at| at & !(MOST_ALIGN - 1));
-            shard::give_run(run, kind(size), run_bytes(size));
+            let owner = Chunk::run_owner(run, kind).load(Ordering::Relaxed);
+            shard::give_run(run, kind, bytes);
+            (owner, (kind.units(bytes) * kind.unit()) as i64)
         } else {
-            block::give(block, layout);
+            (block::give(block, layout), 0)
         }
     }
 }

@@ -1,18 +1,18 @@
-//! What the current thread holds for the call it is in, and how a request is
-//! answered that goes past its limit.
+//! What the current thread holds for the call it is in, whose account it is,
+//! and how a request is answered that goes past what may be held.
 
+use super::accounts::{self, Chain, Id, RUNTIME};
+use super::balance::{Counts, SLACK};
 use super::block;
 use super::cache::Cache;
 use super::heap::{self, TENSOR_ALIGN};
 use super::keeper::Keeper;
 use super::source::{self, SourceId};
-use super::tally::{self, Counts, Stats};
-use crate::error::{self, Error, Result};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
 
-/// How far over the limit requests go that must not be refused.
+/// How far over the limit of a scope requests go that must not be refused.
 const OVERDRAFT: i64 = 16 << 20;
 
 /// Why a request was not met as it was asked.
@@ -22,6 +22,9 @@ pub enum Cause {
     Limit,
     /// Its source had no memory.
     Source,
+    /// It would have gone past the hard budget of an account, whose number this
+    /// is, with the budget.
+    Budget(u16, u64),
 }
 
 /// The first request of a scope that was not met as it was asked.
@@ -29,23 +32,37 @@ pub enum Cause {
 pub struct Shortage {
     /// Bytes asked for.
     pub bytes: usize,
-    /// Bytes held by the scope at that moment.
+    /// Bytes held at that moment: by the thread, or by the account.
     pub held: i64,
     /// Why.
     pub cause: Cause,
 }
 
 /// One thread's ledger. `const`, without a destructor (invariant 4).
-struct Ledger {
+pub(super) struct Ledger {
     /// A scope is open.
-    open: Cell<bool>,
-    live: Cell<i64>,
-    /// What of it the tally knows.
-    told: Cell<i64>,
+    pub(super) open: Cell<bool>,
+    pub(super) live: Cell<i64>,
+    pub(super) limit: Cell<i64>,
+    pub(super) short: Cell<Option<Shortage>>,
+    pub(super) keeper: Cell<*const Keeper>,
+    /// The account that is credited.
+    account: Cell<Id>,
+    /// What this thread took of the account and gave back, since it settled.
+    net: Cell<i64>,
+    /// The most that `net` was.
+    top: Cell<i64>,
+    /// How far `net` may go before more is drawn.
+    drawn: Cell<i64>,
+    /// What `drawn` began with, which the account does not know of.
+    slack: Cell<i64>,
+    /// Nothing is drawn ahead: the thread waits for another one, whose it is.
+    pub(super) exactly: Cell<bool>,
+    /// As `net`, for what tensors take of the pool.
+    blocks: Cell<i64>,
     refused: Cell<u64>,
-    limit: Cell<i64>,
-    short: Cell<Option<Shortage>>,
-    keeper: Cell<*const Keeper>,
+    /// An account whose soft budget was passed and not told; 0 is the runtime's.
+    passed: Cell<Option<Id>>,
     cache: Cache,
 }
 
@@ -54,11 +71,18 @@ thread_local! {
         Ledger {
             open: Cell::new(false),
             live: Cell::new(0),
-            told: Cell::new(0),
-            refused: Cell::new(0),
             limit: Cell::new(i64::MAX),
             short: Cell::new(None),
             keeper: Cell::new(null()),
+            account: Cell::new(RUNTIME),
+            net: Cell::new(0),
+            top: Cell::new(0),
+            drawn: Cell::new(SLACK),
+            slack: Cell::new(SLACK),
+            exactly: Cell::new(false),
+            blocks: Cell::new(0),
+            refused: Cell::new(0),
+            passed: Cell::new(None),
             cache: Cache::new(),
         }
     };
@@ -67,51 +91,135 @@ thread_local! {
 /// Bytes this thread took and did not give back, since it began: in a scope or
 /// not, whoever gave back what it took.
 pub fn live_bytes() -> i64 {
-    LEDGER.with(|l| l.live.get())
+    with(|l| l.live.get())
+}
+
+pub(super) fn with<T>(look: impl FnOnce(&Ledger) -> T) -> T {
+    LEDGER.with(look)
 }
 
 impl Ledger {
-    fn note(&self, bytes: usize, cause: Cause) {
+    fn note(&self, bytes: usize, cause: Cause, held: i64) {
         self.refused.set(self.refused.get() + 1);
         if self.short.get().is_none() {
-            self.short.set(Some(Shortage { bytes, held: self.live.get(), cause }));
+            self.short.set(Some(Shortage { bytes, held, cause }));
         }
     }
 
-    /// Adds what this thread counted to the tally.
-    fn tell(&self) {
-        let (shard, counts) = self.cache.counts();
-        let live = self.live.get() - self.told.replace(self.live.get());
-        tally::add(shard, Counts { live, refused: self.refused.take(), ..counts });
+    /// Tells the account what this thread took and gave back, and draws nothing
+    /// ahead any more.
+    fn flush(&self) {
+        let counts = Counts { refused: self.refused.take(), ..self.cache.counts() };
+        let (net, top, blocks) = (self.net.take(), self.top.take(), self.blocks.take());
+        let drawn = self.drawn.replace(self.slack.get()) - self.slack.get();
+        if (net, top, blocks, drawn) == (0, 0, 0, 0) && counts == Counts::default() {
+            return;
+        }
+        let chain = Chain::of(self.account.get());
+        chain.own().count(counts);
+        chain.own().add_blocks(blocks);
+        for (at, balance) in chain.balances().iter().enumerate() {
+            // What is held, what it was at the most, and what it is now.
+            if balance.see(balance.live() - drawn + top) {
+                self.passed.set(Some(chain.id(at)));
+            }
+            balance.see(balance.add(net - drawn));
+        }
     }
 
-    fn keeper(&self) -> Option<&Keeper> {
+    /// Credits `account` from now on.
+    fn charge(&self, account: Id) {
+        self.account.set(account);
+        let slack = Chain::of(account).slack();
+        self.slack.set(slack);
+        self.drawn.set(slack);
+    }
+
+    pub(super) fn settle(&self) {
+        self.flush();
+        self.charge(self.account.get());
+    }
+
+    /// Draws so that `bytes` more may be held; otherwise what has no room, and
+    /// what it holds.
+    #[cold]
+    #[inline(never)]
+    fn draw(&self, bytes: i64) -> Result<(), (Cause, i64)> {
+        let (net, drawn) = (self.net.get(), self.drawn.get());
+        let chain = Chain::of(self.account.get());
+        let exact = net + bytes - drawn;
+        let passed = |id| self.passed.set(Some(id));
+        let ahead = if self.exactly.get() { exact } else { exact.max(SLACK).max(drawn / 4) };
+        for more in [ahead, exact] {
+            match chain.draw(more, exact, passed) {
+                Ok(()) => {
+                    self.drawn.set(drawn + more);
+                    return Ok(());
+                }
+                Err(no) if more == exact => {
+                    let held = no.held - (drawn - self.slack.get()) + net;
+                    return Err((Cause::Budget(chain.id(no.at), no.hard), held));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
         // SAFETY: NULL, or a keeper that outlives the scope (invariant 5).
         unsafe { self.keeper.get().as_ref() }
     }
 
-    fn credit(&self, block: *mut u8, bytes: i64) -> *mut u8 {
-        if !block.is_null() {
-            self.count(bytes);
+    /// A block was taken that the account has room for.
+    #[inline]
+    fn credit(&self, bytes: i64, block_bytes: i64) {
+        self.live.set(self.live.get() + bytes);
+        let net = self.net.get() + bytes;
+        self.net.set(net);
+        if net > self.top.get() {
+            self.top.set(net);
         }
-        block
+        self.blocks.set(self.blocks.get() + block_bytes);
+        self.settle_at_the_end();
+    }
+
+    /// Draws so that `bytes` more may be held, whether there is room or not.
+    #[cold]
+    fn overdraw(&self, bytes: i64) {
+        let over = self.net.get() + bytes - self.drawn.get();
+        if over > 0 {
+            Chain::of(self.account.get()).add(over);
+            self.drawn.set(self.drawn.get() + over);
+        }
     }
 
     #[inline]
-    fn count(&self, bytes: i64) {
-        self.live.set(self.live.get() + bytes);
-        // A thread that is ending has no later moment to tell.
+    fn debit(&self, owner: Id, bytes: i64, block_bytes: i64) {
+        self.live.set(self.live.get() - bytes);
+        if owner == self.account.get() {
+            self.net.set(self.net.get() - bytes);
+            self.blocks.set(self.blocks.get() - block_bytes);
+        } else {
+            accounts::give_back(owner, bytes, block_bytes);
+        }
+        self.settle_at_the_end();
+    }
+
+    #[inline]
+    fn settle_at_the_end(&self) {
+        // A thread that is ending has no later moment.
         if self.cache.is_closed() {
-            self.tell();
+            self.settle();
         }
     }
 
-    /// A request past the limit, or one whose source failed.
+    /// A request past the limit or a budget, or one whose source failed.
     #[cold]
-    fn short_of(&self, layout: Layout, zeroed: bool, cause: Cause) -> *mut u8 {
+    fn short_of(&self, layout: Layout, zeroed: bool, cause: Cause, held: i64) -> *mut u8 {
         let (bytes, tensor) = (layout.size(), layout.align() >= TENSOR_ALIGN);
         if self.open.get() {
-            self.note(bytes, cause);
+            self.note(bytes, cause, held);
             if tensor {
                 return null_mut();
             }
@@ -120,22 +228,27 @@ impl Ledger {
             return null_mut();
         }
         let over = self.live.get().saturating_add_unsigned(bytes as u64);
-        let bounded = cause == Cause::Source || over <= self.limit.get().saturating_add(OVERDRAFT);
+        let bounded = cause != Cause::Limit || over <= self.limit.get().saturating_add(OVERDRAFT);
         let ours = self.keeper();
         if bounded || ours.is_none() {
             let first = match cause {
-                Cause::Limit => source::current(),
+                Cause::Limit | Cause::Budget(..) => source::current(),
                 Cause::Source => SourceId::SYSTEM,
             };
             for source in [first, SourceId::SYSTEM, SourceId::RESERVE] {
-                let block = block::take(source, layout, zeroed);
+                let block = block::take(source, self.account.get(), layout, zeroed);
                 if !block.is_null() {
-                    return self.credit(block, bytes as i64);
+                    self.overdraw(bytes as i64);
+                    self.credit(bytes as i64, 0);
+                    return block;
                 }
             }
         }
         match ours {
-            Some(keeper) => keeper.keep(),
+            Some(keeper) => {
+                self.settle();
+                keeper.keep()
+            }
             None => null_mut(),
         }
     }
@@ -146,10 +259,11 @@ impl Ledger {
     #[cold]
     fn abandoned(&self, layout: Layout, keeper: &Keeper) -> bool {
         if layout.align() >= TENSOR_ALIGN && !std::thread::panicking() {
-            self.note(layout.size(), Cause::Limit);
+            self.note(layout.size(), Cause::Limit, self.live.get());
             return true;
         }
         if keeper.is_overdue() {
+            self.settle();
             keeper.keep();
         }
         false
@@ -158,58 +272,104 @@ impl Ledger {
 
 /// Gives back what the calling thread keeps for itself.
 pub(super) fn empty_cache() {
-    LEDGER.with(|ledger| ledger.cache.empty());
+    with(|ledger| ledger.cache.empty());
+}
+
+/// Makes so many bytes resident for blocks of the calling thread.
+pub(super) fn reserve(bytes: usize, block_bytes: usize) -> bool {
+    with(|ledger| heap::reserve(&ledger.cache, bytes, block_bytes))
 }
 
 /// The calling thread ends.
 pub(super) fn leave() {
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         ledger.cache.close();
-        ledger.tell();
+        ledger.settle();
     });
 }
 
-/// What the library holds, the calling thread's part up to now.
-pub fn stats() -> Stats {
-    LEDGER.with(Ledger::tell);
-    tally::stats()
+/// Tells the account what the calling thread took and gave back up to now.
+pub(super) fn settle() {
+    with(Ledger::settle);
+}
+
+/// The same, and more may be drawn as before.
+pub(super) fn flush() {
+    with(Ledger::flush);
+}
+
+/// Credits another account from now on; the answer is the one before.
+pub(super) fn switch(account: Id) -> Id {
+    with(|ledger| {
+        let outer = ledger.account.get();
+        if outer != account {
+            ledger.flush();
+            ledger.charge(account);
+        }
+        outer
+    })
+}
+
+/// A source is asked for memory, or given some back.
+pub(super) fn count_source_call() {
+    with(|ledger| ledger.cache.source_calls.set(ledger.cache.source_calls.get() + 1));
+}
+
+/// The account that is credited.
+pub(super) fn account() -> Id {
+    with(|ledger| ledger.account.get())
+}
+
+/// What is to be told of a soft budget that this thread passed.
+pub fn past_soft() -> Option<String> {
+    with(|ledger| ledger.passed.take()).and_then(accounts::past_soft)
 }
 
 /// A block, or NULL where the asker looks at it.
 pub(super) fn take(layout: Layout, zeroed: bool) -> *mut u8 {
-    LEDGER.with(|ledger| {
+    with(|ledger| {
         if let Some(keeper) = ledger.keeper()
             && keeper.is_abandoned()
             && ledger.abandoned(layout, keeper)
         {
             return null_mut();
         }
-        let bytes = layout.size() as i64;
+        let (bytes, account) = (layout.size() as i64, ledger.account.get());
         if ledger.live.get().saturating_add(bytes) > ledger.limit.get() {
-            return ledger.short_of(layout, zeroed, Cause::Limit);
+            return ledger.short_of(layout, zeroed, Cause::Limit, ledger.live.get());
         }
-        let block = match heap::is_pooled(layout) {
-            true => heap::take(&ledger.cache, layout, zeroed),
-            false => block::take(source::current(), layout, zeroed),
+        if ledger.net.get().saturating_add(bytes) > ledger.drawn.get()
+            && let Err((cause, held)) = ledger.draw(bytes)
+        {
+            if ledger.open.get() {
+                return ledger.short_of(layout, zeroed, cause, held);
+            }
+            // Outside of a call nobody would catch a refusal.
+            ledger.overdraw(bytes);
+        }
+        let (block, block_bytes) = match heap::is_pooled(layout) {
+            true => heap::take(&ledger.cache, account, layout, zeroed),
+            false => (block::take(source::current(), account, layout, zeroed), 0),
         };
         if block.is_null() {
-            return ledger.short_of(layout, zeroed, Cause::Source);
+            return ledger.short_of(layout, zeroed, Cause::Source, ledger.live.get());
         }
-        ledger.credit(block, bytes)
+        ledger.credit(bytes, block_bytes);
+        block
     })
 }
 
 /// SAFETY: `block` is live and came from this module with this layout.
 pub(super) unsafe fn give(block: *mut u8, layout: Layout) {
-    LEDGER.with(|ledger| {
-        ledger.count(-(layout.size() as i64));
+    with(|ledger| {
         // SAFETY: as this function's own contract.
-        unsafe {
+        let (owner, block_bytes) = unsafe {
             match heap::is_pooled(layout) {
                 true => heap::give(&ledger.cache, block, layout),
-                false => block::give(block, layout),
+                false => (block::give(block, layout), 0),
             }
-        }
+        };
+        ledger.debit(owner, layout.size() as i64, block_bytes);
     });
 }
 
@@ -217,20 +377,23 @@ pub(super) unsafe fn give(block: *mut u8, layout: Layout) {
 /// is not 0, and fits the alignment.
 pub(super) unsafe fn resize(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let more = size as i64 - layout.size() as i64;
-    let moved = LEDGER.with(|ledger| {
-        let fits = ledger.live.get().saturating_add(more) <= ledger.limit.get();
+    let moved = with(|ledger| {
         // Where it is not the plain case, it is a new request.
-        if !fits || ledger.keeper().is_some_and(Keeper::is_abandoned) {
+        if heap::is_pooled(layout)
+            || ledger.live.get().saturating_add(more) > ledger.limit.get()
+            || ledger.keeper().is_some_and(Keeper::is_abandoned)
+            // SAFETY: as this function's own contract.
+            || unsafe { block::owner(block) } != ledger.account.get()
+            || (ledger.net.get() + more > ledger.drawn.get() && ledger.draw(more).is_err())
+        {
             return null_mut();
         }
         // SAFETY: as this function's own contract.
-        let moved = unsafe {
-            match heap::is_pooled(layout) {
-                true => null_mut(),
-                false => block::resize(block, layout, size),
-            }
-        };
-        ledger.credit(moved, more)
+        let moved = unsafe { block::resize(block, layout, size) };
+        if !moved.is_null() {
+            ledger.credit(more, 0);
+        }
+        moved
     });
     if !moved.is_null() {
         return moved;
@@ -247,85 +410,11 @@ pub(super) unsafe fn resize(block: *mut u8, layout: Layout, size: usize) -> *mut
     }
 }
 
-/// A part of a call whose memory is watched, on this thread. Scopes nest; an
-/// inner one does not widen the outer one's limit.
-#[must_use]
-pub struct Scope<'a> {
-    outer: (bool, i64, Option<Shortage>, *const Keeper),
-    /// What the thread held when the scope began.
-    base: i64,
-    limit: u64,
-    keeper: std::marker::PhantomData<&'a Keeper>,
-}
-
-impl<'a> Scope<'a> {
-    /// Opens a scope that may hold `limit` bytes more than the thread does.
-    pub fn open(limit: u64) -> Scope<'a> {
-        LEDGER.with(|l| {
-            let outer = (l.open.get(), l.limit.get(), l.short.get(), l.keeper.get());
-            let base = l.live.get();
-            let most = base.saturating_add_unsigned(limit);
-            l.open.set(true);
-            l.limit.set(most.min(l.limit.get()));
-            l.short.set(None);
-            Scope { outer, base, limit, keeper: std::marker::PhantomData }
-        })
-    }
-
-    /// The same on a thread of ours, which `keeper` watches.
-    pub fn kept(limit: u64, keeper: &'a Keeper) -> Scope<'a> {
-        let scope = Scope::open(limit);
-        LEDGER.with(|l| l.keeper.set(keeper));
-        scope
-    }
-
-    /// What was not met as it was asked since the scope began, if anything.
-    pub fn shortage(&self) -> Option<Shortage> {
-        LEDGER.with(|l| l.short.get())
-    }
-
-    /// The boundary where a noted shortage becomes an error.
-    pub fn settle(&self) -> Result<()> {
-        match self.shortage() {
-            None => Ok(()),
-            Some(short) => Err(self.error(short)),
-        }
-    }
-
-    fn error(&self, short: Shortage) -> Error {
-        let (bytes, held) = (short.bytes, short.held.saturating_sub(self.base).max(0));
-        match short.cause {
-            Cause::Source => {
-                error::out_of_memory(format!("no memory for {bytes} bytes, with {held} held"))
-            }
-            Cause::Limit => error::limit_exceeded(format!(
-                "{bytes} bytes more than the {held} held: expected at most max_memory_bytes, {}",
-                self.limit
-            )),
-        }
-    }
-}
-
-impl Drop for Scope<'_> {
-    fn drop(&mut self) {
-        LEDGER.with(|l| {
-            let (open, limit, short, keeper) = self.outer;
-            let noted = l.short.get();
-            l.open.set(open);
-            l.limit.set(limit);
-            l.short.set(short.or(if open { noted } else { None }));
-            l.keeper.set(keeper);
-            if !open {
-                l.tell();
-            }
-        });
-    }
-}
-
 #[cfg(all(test, feature = "capi"))]
 mod tests {
     use super::*;
     use crate::error::Kind;
+    use crate::pool::Scope;
     use std::alloc::{alloc, dealloc};
     use std::hint::black_box;
 

@@ -1,15 +1,12 @@
 //! Where chunks come from, and go to.
 
 use super::chunk::Kind;
+use super::ledger;
 use super::source::{self, SourceId};
 use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-/// How often a source was asked for a chunk, or took one back.
-pub(super) static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Milliseconds since the pool first looked.
 pub(super) fn now() -> u64 {
@@ -27,14 +24,14 @@ pub(super) fn map(source: SourceId, kind: Kind) -> *mut u8 {
         (_, Kind::Region) => null_mut(),
     };
     if !chunk.is_null() {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        ledger::count_source_call();
     }
     chunk
 }
 
 /// SAFETY: `chunk` came from `map` with these, and nothing points into it.
 pub(super) unsafe fn unmap(source: SourceId, kind: Kind, chunk: *mut u8) {
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    ledger::count_source_call();
     #[cfg(all(unix, not(miri)))]
     if source == SourceId::SYSTEM {
         // SAFETY: by this function's contract.
@@ -52,6 +49,7 @@ pub(super) unsafe fn purge(run: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     // SAFETY: by this function's contract.
     unsafe {
+        ledger::count_source_call();
         libc::madvise(run.cast(), bytes, libc::MADV_DONTNEED);
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]

@@ -69,7 +69,10 @@
 //!    (`heap::is_pooled`), and where in the pool from its size, but for the
 //!    largest, which are looked up among the regions.
 
-pub(crate) mod block;
+mod account;
+mod accounts;
+mod balance;
+mod block;
 mod cache;
 mod chunk;
 mod class;
@@ -77,15 +80,46 @@ mod heap;
 mod keeper;
 mod ledger;
 mod mapping;
+mod regions;
+mod reserve;
+mod scope;
 mod shard;
 mod source;
-mod tally;
 
+pub use account::{Account, Charge, Stats, expect, set_budget, stats};
+pub use balance::{Budget, UNBOUNDED};
 pub use heap::block_bytes;
 pub use keeper::{Keeper, State};
-pub use ledger::{Cause, Scope, Shortage, live_bytes, stats};
+pub use ledger::{Cause, Shortage, live_bytes, past_soft};
+pub use scope::{Scope, Waiting, Working, check};
+pub use shard::DEFAULT_DECAY;
 pub use source::use_host;
-pub use tally::Stats;
+
+use crate::error::{self, Result};
+use std::sync::atomic::Ordering;
+
+/// Takes `bytes` from the source and makes them resident, for blocks of up to
+/// `block_bytes` that the calling thread will ask for. They stay until [`trim`].
+pub fn reserve(bytes: usize, block_bytes: usize) -> Result<()> {
+    if block_bytes > heap::LARGEST {
+        return Err(error::invalid_argument(format!(
+            "block_bytes is {block_bytes}: expected at most {}, larger blocks are not pooled",
+            heap::LARGEST
+        )));
+    }
+    if ledger::reserve(bytes, block_bytes) {
+        return Ok(());
+    }
+    Err(error::out_of_memory(format!(
+        "no {bytes} bytes for blocks of {block_bytes}: the source has not as many (a host's \
+         allocator gives blocks of up to 1 MiB only)"
+    )))
+}
+
+/// How long what is not used is kept, in milliseconds.
+pub fn set_decay(milliseconds: u64) {
+    shard::DECAY.store(milliseconds, Ordering::Relaxed);
+}
 
 /// Gives back what the pool holds and nobody uses: the calling thread's cache,
 /// empty chunks, free pages. What lies in the caches of other threads stays.

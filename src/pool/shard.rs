@@ -4,33 +4,36 @@
 //! only where one gives back what another took, or where there are more than
 //! [`SHARDS`] of them.
 
-use super::chunk::{self, Chunk, Head, Kind, Slab};
+use super::chunk::{self, Body, Chunk, Head, Kind, Slab};
 use super::class::{self, CLASSES};
 use super::mapping;
+use super::regions::Regions;
 use super::source::SourceId;
 use crate::sync::Mutex;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub(super) const SHARDS: usize = 16;
 
-/// How long an empty chunk of the system's is kept, in milliseconds.
-const DECAY: u64 = 10_000;
+/// How long an empty chunk is kept, in milliseconds.
+pub(super) static DECAY: AtomicU64 = AtomicU64::new(DEFAULT_DECAY);
+/// How long what is not used is kept when nobody says otherwise.
+pub const DEFAULT_DECAY: u64 = 10_000;
 
 static ALL: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
 
 /// Bytes of chunks that are in use, or were and may be resident still.
-pub(super) static COMMITTED: AtomicUsize = AtomicUsize::new(0);
+static COMMITTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Where the regions are, 0 for none: blocks of a region are told by it from
-/// blocks that have a mapping of their own.
-static REGIONS: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+static REGIONS: Regions<64> = Regions::new();
 
 /// What a shard's lock guards: lists of chunks and of slabs that have room.
 struct Shard {
     pages: *mut Chunk,
     regions: *mut Chunk,
     room: [*mut Slab; CLASSES],
+    /// Bytes of blocks that were taken and not given back.
+    out: usize,
 }
 
 // SAFETY: what the pointers lead to is touched under the shard's lock only
@@ -58,6 +61,7 @@ pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) ->
         first = block;
         count += 1;
     }
+    held.out += count * class::bytes(class);
     (first, count)
 }
 
@@ -75,6 +79,7 @@ pub(super) unsafe fn give(mut block: *mut u8, class: usize) {
             unsafe {
                 let next = block.cast::<*mut u8>().read();
                 held.give(block, class);
+                held.out -= class::bytes(class);
                 block = next;
                 if block.is_null() || (*Kind::Pages.chunk_of(block)).head.shard != shard {
                     break;
@@ -90,8 +95,13 @@ pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize)
     if units > chunk::longest_run(kind) {
         return null_mut();
     }
+    let mut held = ALL[shard].lock();
     // SAFETY: the lock is held.
-    unsafe { ALL[shard].lock().run(shard, source, kind, units) }
+    let run = unsafe { held.run(shard, source, kind, units) };
+    if !run.is_null() {
+        held.out += units * kind.unit();
+    }
+    run
 }
 
 /// Gives a run back.
@@ -103,15 +113,50 @@ pub(super) unsafe fn give_run(block: *mut u8, kind: Kind, bytes: usize) {
     // lock is held.
     unsafe {
         let shard = (*kind.chunk_of(block)).head.shard as usize;
-        ALL[shard].lock().give_run(block, kind, kind.units(bytes));
+        let mut held = ALL[shard].lock();
+        held.give_run(block, kind, kind.units(bytes));
+        held.out -= kind.units(bytes) * kind.unit();
     }
+}
+
+/// Makes so many bytes of `kind` resident for blocks to come, until the next
+/// trim; false when the source has not as much.
+pub(super) fn reserve(shard: usize, source: SourceId, kind: Kind, bytes: usize) -> bool {
+    let (mut left, mut first, mut enough) = (kind.units(bytes), null_mut::<u8>(), true);
+    // Runs are taken first, each holding the next one's address and its own
+    // length, so that none of them is found twice.
+    while left > 0 && enough {
+        let units = left.min(chunk::longest_run(kind));
+        let run = take_run(shard, source, kind, units * kind.unit());
+        enough = !run.is_null();
+        if enough {
+            // SAFETY: a run of so many units, ours; a page has room for both.
+            unsafe {
+                for page in (0..units * kind.unit()).step_by(Kind::Pages.unit()) {
+                    run.add(page).write_volatile(0);
+                }
+                run.cast::<(*mut u8, usize)>().write((first, units));
+            }
+            (first, left) = (run, left - units);
+        }
+    }
+    while !first.is_null() {
+        // SAFETY: a run of ours, which says what was written above.
+        unsafe {
+            let (next, units) = first.cast::<(*mut u8, usize)>().read();
+            let mut held = ALL[shard].lock();
+            (*kind.chunk_of(first)).body.kept = true;
+            held.give_run(first, kind, units);
+            held.out -= units * kind.unit();
+            first = next;
+        }
+    }
+    enough
 }
 
 /// Whether `block`, which is live, lies in a region.
 pub(super) fn is_in_region(block: *mut u8) -> bool {
-    // (A region that has a block in use stays registered.)
-    let region = Kind::Region.chunk_of(block).addr();
-    REGIONS.iter().any(|place| place.load(Ordering::Acquire) == region)
+    REGIONS.has(Kind::Region.chunk_of(block).addr())
 }
 
 /// Where the chunk of a block of a class came from.
@@ -122,12 +167,21 @@ pub(super) unsafe fn source_of(block: *mut u8) -> SourceId {
     unsafe { (*Kind::Pages.chunk_of(block)).head.source }
 }
 
+/// Bytes of chunks that are in use, or were and may be resident still; and
+/// bytes of the blocks that were taken and not given back.
+pub(super) fn committed() -> (u64, u64) {
+    let out: usize = ALL.iter().map(|shard| shard.lock().out).sum();
+    (COMMITTED.load(Ordering::Relaxed) as u64, out as u64)
+}
+
 /// Gives every empty chunk back, and every free page of the others.
 pub(super) fn trim() {
     for shard in &ALL {
         let mut held = shard.lock();
         // SAFETY: the lock is held.
         unsafe {
+            held.keep(Kind::Pages, false);
+            held.keep(Kind::Region, false);
             held.release(Kind::Pages, |_| true);
             held.release(Kind::Region, |_| true);
             held.purge();
@@ -137,7 +191,7 @@ pub(super) fn trim() {
 
 impl Shard {
     const fn new() -> Shard {
-        Shard { pages: null_mut(), regions: null_mut(), room: [null_mut(); CLASSES] }
+        Shard { pages: null_mut(), regions: null_mut(), room: [null_mut(); CLASSES], out: 0 }
     }
 
     fn list(&mut self, kind: Kind) -> &mut *mut Chunk {
@@ -181,7 +235,8 @@ impl Shard {
             }
             let chunk = Kind::Pages.chunk_of(run);
             let first = (run.addr() - chunk.addr()) / Kind::Pages.unit();
-            (*chunk).body.make_slab(first, pages);
+            let fresh = (*chunk).body.make_slab(first, pages);
+            COMMITTED.fetch_add(fresh * Kind::Pages.unit(), Ordering::Relaxed);
             let slab = Chunk::slab(chunk, first);
             self.link(slab, class);
             slab
@@ -257,7 +312,7 @@ impl Shard {
         }
         // SAFETY: a mapping of this kind, nobody's yet; the list is ours.
         unsafe {
-            if head.kind == Kind::Region && !register(chunk) {
+            if head.kind == Kind::Region && !REGIONS.add(chunk.addr()) {
                 mapping::unmap(head.source, head.kind, chunk.cast());
                 return null_mut();
             }
@@ -300,22 +355,22 @@ impl Shard {
         unsafe {
             (*chunk).body.give(begin, units);
             if (*chunk).body.is_empty(kind) {
-                let now = mapping::now();
+                let (now, decay) = (mapping::now(), DECAY.load(Ordering::Relaxed));
                 (*chunk).body.idle_since = now;
-                self.release(kind, |since| now.saturating_sub(since) > DECAY);
+                self.release(kind, |body| !body.kept && now - body.idle_since >= decay);
             }
         }
     }
 
     /// Gives back the empty chunks of which `old` says so.
-    unsafe fn release(&mut self, kind: Kind, old: impl Fn(u64) -> bool) {
+    unsafe fn release(&mut self, kind: Kind, old: impl Fn(&Body) -> bool) {
         let mut chunk = *self.list(kind);
         // SAFETY: chunks of the list are mapped; an empty one has no blocks
         // that anybody could have (invariant 6).
         unsafe {
             while !chunk.is_null() {
                 let (next, prev) = ((*chunk).body.next, (*chunk).body.prev);
-                if (*chunk).body.is_empty(kind) && old((*chunk).body.idle_since) {
+                if (*chunk).body.is_empty(kind) && old(&(*chunk).body) {
                     if !next.is_null() {
                         (*next).body.prev = prev;
                     }
@@ -324,13 +379,25 @@ impl Shard {
                         false => (*prev).body.next = next,
                     }
                     if kind == Kind::Region {
-                        deregister(chunk);
+                        REGIONS.remove(chunk.addr());
                     }
                     let committed = (*chunk).body.touched() * kind.unit();
                     COMMITTED.fetch_sub(committed, Ordering::Relaxed);
                     mapping::unmap((*chunk).head.source, kind, chunk.cast());
                 }
                 chunk = next;
+            }
+        }
+    }
+
+    /// Whether empty chunks stay whatever their age.
+    unsafe fn keep(&mut self, kind: Kind, kept: bool) {
+        let mut chunk = *self.list(kind);
+        while !chunk.is_null() {
+            // SAFETY: chunks of the list are mapped.
+            unsafe {
+                (*chunk).body.kept = kept;
+                chunk = (*chunk).body.next;
             }
         }
     }
@@ -359,16 +426,4 @@ impl Shard {
 /// The chunk that a slab's entry lies in.
 fn chunk_of(slab: *mut Slab) -> *mut Chunk {
     Kind::Pages.chunk_of(slab.cast())
-}
-
-fn register(region: *mut Chunk) -> bool {
-    REGIONS.iter().any(|place| {
-        place.compare_exchange(0, region.addr(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    })
-}
-
-fn deregister(region: *mut Chunk) {
-    for place in &REGIONS {
-        let _ = place.compare_exchange(region.addr(), 0, Ordering::AcqRel, Ordering::Relaxed);
-    }
 }

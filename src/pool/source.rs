@@ -1,12 +1,13 @@
 //! Where memory comes from: the system, the host's callbacks, a small reserve.
 
+use super::reserve::Bump;
 use crate::error::{self, Result};
 use crate::host::HostMemory;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A source, as a block's header names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub(super) unsafe fn free(source: SourceId, block: *mut u8, layout: Layout) {
     match source {
         // SAFETY: as this function's own contract.
         SourceId::SYSTEM => unsafe { System.dealloc(block, layout) },
-        SourceId::RESERVE => RESERVE.free(),
+        SourceId::RESERVE => RESERVE.bump.give(),
         SourceId(host) => {
             if let Some(host) = host_of(host) {
                 // SAFETY: as this function's own contract.
@@ -108,71 +109,26 @@ fn host_of(id: u32) -> Option<&'static HostMemory> {
     HOSTS.get((id - SourceId::HOST) as usize)?.get()
 }
 
-/// Room for what a failing call still needs: texts, the unwinding of a panic.
-/// It is used from the front and starts over when all of it came back.
+/// The reserve: what a failing call still needs.
 struct Reserve {
     room: UnsafeCell<[u8; RESERVE_BYTES]>,
-    /// The high half counts live blocks, the low half is how far it is used.
-    state: AtomicUsize,
+    bump: Bump,
 }
 
 const RESERVE_BYTES: usize = 256 << 10;
-const HALF: u32 = usize::BITS / 2;
-const USED: usize = (1 << HALF) - 1;
 
-static RESERVE: Reserve =
-    Reserve { room: UnsafeCell::new([0; RESERVE_BYTES]), state: AtomicUsize::new(0) };
+static RESERVE: Reserve = Reserve { room: UnsafeCell::new([0; RESERVE_BYTES]), bump: Bump::new() };
 
-// SAFETY: the compare-and-swap on `state` hands every byte of `room` to one
-// block at a time; the room starts over only when no block is live.
+// SAFETY: `bump` hands every byte of `room` to one block at a time.
 unsafe impl Sync for Reserve {}
 
 impl Reserve {
     fn alloc(&self, layout: Layout) -> *mut u8 {
         let start = self.room.get().cast::<u8>();
-        let mut state = self.state.load(Ordering::Acquire);
-        loop {
-            let used = if state >> HALF == 0 { 0 } else { state & USED };
-            let skip = (start.addr() + used).wrapping_neg() & (layout.align() - 1);
-            let Some(end) = used.checked_add(skip).and_then(|n| n.checked_add(layout.size()))
-            else {
-                return null_mut();
-            };
-            if end > RESERVE_BYTES {
-                return null_mut();
-            }
-            let next = ((state >> HALF) + 1) << HALF | end;
-            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                // SAFETY: `used + skip` is within the room.
-                Ok(_) => return unsafe { start.add(used + skip) },
-                Err(now) => state = now,
-            }
+        match self.bump.take(start.addr(), RESERVE_BYTES, layout) {
+            // SAFETY: within the room.
+            Some(at) => unsafe { start.add(at) },
+            None => null_mut(),
         }
-    }
-
-    fn free(&self) {
-        self.state.fetch_sub(1 << HALF, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserve_starts_over_when_all_came_back() {
-        let reserve =
-            Reserve { room: UnsafeCell::new([0; RESERVE_BYTES]), state: AtomicUsize::new(0) };
-        let layout = Layout::from_size_align(RESERVE_BYTES / 2 - 64, 64).unwrap();
-        let first = reserve.alloc(layout);
-        assert!(!first.is_null() && first.addr().is_multiple_of(64));
-        let second = reserve.alloc(layout);
-        assert!(!second.is_null() && second.addr() >= first.addr() + layout.size());
-        assert!(reserve.alloc(layout).is_null(), "it is full");
-        reserve.free();
-        assert!(reserve.alloc(layout).is_null(), "one is still live");
-        reserve.free();
-        assert_eq!(reserve.alloc(layout), first);
     }
 }

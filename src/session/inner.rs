@@ -53,6 +53,8 @@ impl Output {
 struct Compiled {
     program: Arc<Program>,
     state: State,
+    /// The most that the session held in a run of it.
+    run_bytes: Option<u64>,
 }
 
 /// A session's content.
@@ -187,7 +189,7 @@ impl Inner {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }
         let state = program.state()?;
-        self.compiled = Some(Compiled { program, state });
+        self.compiled = Some(Compiled { program, state, run_bytes: None });
         Ok(())
     }
 
@@ -299,8 +301,33 @@ impl Inner {
         Ok(())
     }
 
+    /// The most that the session held in a run of its shapes, if one was.
+    pub(super) fn run_bytes(&self) -> Option<u64> {
+        self.compiled.as_ref()?.run_bytes
+    }
+
+    /// A run held at most so much.
+    pub(super) fn ran_within(&mut self, bytes: u64) {
+        // (Where it depends on the values, the next one may hold less.)
+        if let Some(compiled) = &mut self.compiled
+            && compiled.program.arena_bytes().is_some()
+        {
+            compiled.run_bytes = Some(bytes);
+        }
+    }
+
+    /// What inputs, state, outputs and the values between steps come to at the
+    /// most, when that is known.
+    pub(super) fn value_bytes(&self) -> Option<u64> {
+        let arena = self.compiled.as_ref()?.program.arena_bytes()?;
+        let bytes = |value: &Value| value.bytes().len() as u64;
+        let inputs = self.inputs.iter().filter_map(|input| input.value.as_ref());
+        let outputs = self.outputs.iter().filter_map(|output| output.value.as_ref());
+        Some(arena + inputs.chain(outputs).map(bytes).sum::<u64>())
+    }
+
     /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
-    pub fn run(&mut self, time: Duration) -> Result<()> {
+    pub(super) fn run(&mut self, time: Duration) -> Result<()> {
         self.prepare()?;
         let _deadline = Deadline::after(time);
         let scope = Scope::open(u64::MAX);
@@ -319,7 +346,7 @@ impl Inner {
     }
 
     fn compute(&mut self) -> Result<Vec<Value>> {
-        let Some(Compiled { program, state }) = &mut self.compiled else {
+        let Some(Compiled { program, state, .. }) = &mut self.compiled else {
             return Err(error::internal("a run without a program"));
         };
         for index in program.inputs() {

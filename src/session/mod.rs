@@ -7,16 +7,21 @@
 
 mod bind;
 mod inner;
+mod need;
 mod recurrent;
 
 pub use bind::{BoundInput, BoundOutput};
 pub use inner::Inner;
+pub use need::{Need, need};
 
 use crate::error::{self, Result};
 use crate::model::Model;
 use crate::plan::Value;
+use crate::pool::{Account, Budget, Charge, Scope};
 use crate::tensor::Shape;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 /// How to make a session; names are the model's.
 #[derive(Default)]
@@ -34,18 +39,79 @@ pub struct SessionOptions {
 /// One execution context.
 pub struct Session {
     inner: Mutex<Inner>,
+    /// The last to go: all else is credited to it.
+    account: Account,
+}
+
+/// The inside of a session, for the one thread that is there. What it takes is
+/// credited to the session.
+pub struct Entered<'a> {
+    inner: MutexGuard<'a, Inner>,
+    account: &'a Account,
+    _charge: Charge<'a>,
+}
+
+impl Entered<'_> {
+    /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
+    /// What a run of the same shapes held before has to be within the budgets.
+    pub fn run(&mut self, time: Duration) -> Result<()> {
+        self.inner.prepare()?;
+        if let Some(need) = self.inner.run_bytes() {
+            self.account.expect(need)?;
+        }
+        self.account.watch();
+        self.inner.run(time)?;
+        self.inner.ran_within(self.account.most_bytes());
+        Ok(())
+    }
+}
+
+impl Deref for Entered<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Entered<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
 }
 
 impl Session {
+    /// An account for a session over `model`; what its options hold is credited
+    /// to it, too.
+    pub fn open_account(model: &Model, budget: Budget) -> Result<Account> {
+        Account::open(Some(model.account()), model.name(), budget)
+    }
+
     /// A session over `model`, compiled when all shapes are known.
-    pub fn new(model: Arc<Model>, options: SessionOptions) -> Result<Session> {
+    pub fn new(model: Arc<Model>, account: Account, options: SessionOptions) -> Result<Session> {
         let name = model.name().to_owned();
-        let inner = Inner::new(model, options).map_err(|e| e.at(name))?;
-        Ok(Session { inner: Mutex::new(inner) })
+        let inner = {
+            let _charge = account.charge();
+            let scope = Scope::open(u64::MAX);
+            let made = Inner::new(model, options);
+            // What could not be refused counts now.
+            made.and_then(|inner| scope.settle().map(|()| inner)).map_err(|e| e.at(name))?
+        };
+        Ok(Session { inner: Mutex::new(inner), account })
+    }
+
+    /// Whom what it holds is credited to.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Lets the caller in, unless somebody is.
-    pub fn enter(&self) -> Result<MutexGuard<'_, Inner>> {
+    pub fn enter(&self) -> Result<Entered<'_>> {
+        let inner = self.lock()?;
+        Ok(Entered { inner, account: &self.account, _charge: self.account.charge() })
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Inner>> {
         match self.inner.try_lock() {
             Ok(inner) => Ok(inner),
             // A panic inside was caught by the caller's guard. Every change to

@@ -24,6 +24,10 @@ static struct outputs {
         inferno_memory_stats stats;
         unsigned char tail[64];
     } memory;
+    struct {
+        inferno_memory_need need;
+        unsigned char tail[64];
+    } need;
     unsigned char buffer[64];
 } out, before;
 
@@ -41,6 +45,7 @@ static void poison(void) {
     memset(&out, 0xa5, sizeof out);
     out.about.info.struct_size = sizeof out.about.info;
     out.memory.stats.struct_size = sizeof out.memory.stats;
+    out.need.need.struct_size = sizeof out.need.need;
 }
 
 static void refused(inferno_status got, inferno_status expected, const char *part, int line,
@@ -72,7 +77,10 @@ static void refused(inferno_status got, inferno_status expected, const char *par
     X(inferno_model_metadata_count(m, &out.count))                                \
     X(inferno_model_metadata(m, 0, &out.key, &out.value))                         \
     X(inferno_model_metadata_find(m, "author", &out.value))                       \
-    X(inferno_session_new(m, NULL, &out.session))
+    X(inferno_session_new(m, NULL, &out.session))                                 \
+    X(inferno_model_get_memory_stats(m, &out.memory.stats))                       \
+    X(inferno_model_set_memory_budget(m, 1, 1))                                   \
+    X(inferno_model_memory(m, NULL, &out.need.need))
 
 #define SESSION_CALLS(X)                                                          \
     X(inferno_session_set_shape(s, 0, 2, dims))                                   \
@@ -89,7 +97,9 @@ static void refused(inferno_status got, inferno_status expected, const char *par
     X(inferno_session_reset(s))                                                   \
     X(inferno_session_state_size(s, &out.count))                                  \
     X(inferno_session_copy_state(s, out.buffer, sizeof out.buffer))               \
-    X(inferno_session_set_state(s, "some bytes", 10))
+    X(inferno_session_set_state(s, "some bytes", 10))                             \
+    X(inferno_session_get_memory_stats(s, &out.memory.stats))                     \
+    X(inferno_session_set_memory_budget(s, 1, 1))
 
 static float numbers[6] = {1, 2, 3, 4, 5, 6};
 
@@ -391,8 +401,30 @@ static void sized_structs(void) {
     for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {
         out.memory.stats.struct_size = i == 3 ? sizeof out.memory.stats - 1 : bad_sizes[i];
         REFUSED(inferno_memory_get_stats(&out.memory.stats), INVALID_ARGUMENT, "struct_size");
+        REFUSED(inferno_model_get_memory_stats(model, &out.memory.stats), INVALID_ARGUMENT,
+                "struct_size");
+        REFUSED(inferno_session_get_memory_stats(session, &out.memory.stats), INVALID_ARGUMENT,
+                "struct_size");
+        out.need.need.struct_size = i == 3 ? sizeof out.need.need - 1 : bad_sizes[i];
+        REFUSED(inferno_model_memory(model, NULL, &out.need.need), INVALID_ARGUMENT, "struct_size");
     }
     REFUSED(inferno_memory_get_stats(NULL), INVALID_ARGUMENT, "inferno_memory_stats");
+    REFUSED(inferno_model_get_memory_stats(model, NULL), INVALID_ARGUMENT, "inferno_memory_stats");
+    REFUSED(inferno_session_get_memory_stats(session, NULL), INVALID_ARGUMENT,
+            "inferno_memory_stats");
+    REFUSED(inferno_model_memory(model, NULL, NULL), INVALID_ARGUMENT, "inferno_memory_need");
+    out.need.need.struct_size = sizeof out.need.need + 16;
+    CHECK_OK(inferno_model_memory(model, NULL, &out.need.need));
+    CHECK(out.need.need.struct_size == sizeof out.need.need + 16);
+    CHECK(out.need.need.arena_bytes > 0 && out.need.need.is_measured == 1);
+    for (size_t i = 0; i < sizeof out.need.tail; i++) {
+        CHECK(out.need.tail[i] == (i < 16 ? 0 : 0xa5));
+    }
+    REFUSED(inferno_model_memory(mlp, NULL, &out.need.need), NOT_READY, "batch");
+    REFUSED(inferno_memory_reserve(1, SIZE_MAX), INVALID_ARGUMENT, "block_bytes");
+    REFUSED(inferno_memory_reserve(1, ((size_t)127 << 20) + 1), INVALID_ARGUMENT, "block_bytes");
+    CHECK_OK(inferno_memory_reserve(0, 0));
+    CHECK_OK(inferno_memory_set_budget(INFERNO_NO_BUDGET, INFERNO_NO_BUDGET));
     out.memory.stats.struct_size = sizeof out.memory.stats + 16;
     CHECK_OK(inferno_memory_get_stats(&out.memory.stats));
     CHECK(out.memory.stats.struct_size == sizeof out.memory.stats + 16);
@@ -430,7 +462,7 @@ static void plain_values(void) {
         CHECK(inferno_dtype_size(no_dtypes[i]) == 0);
         CHECK(strcmp(inferno_dtype_name(no_dtypes[i]), "undefined") == 0);
     }
-    const int32_t no_statuses[] = {-1, 17, 99, INT32_MAX, INT32_MIN};
+    const int32_t no_statuses[] = {-1, 18, 99, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < COUNT_OF(no_statuses); i++) {
         CHECK(strcmp(inferno_status_name(no_statuses[i]), "UNKNOWN") == 0);
     }

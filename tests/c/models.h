@@ -70,6 +70,23 @@ static inline void mlp_reference(const float *x, size_t batch, float *y) {
     }
 }
 
+/* x [1, 3, 32, 32] -> Conv 3x3, Relu, Conv 3x3, GlobalAveragePool -> y [1, 4, 1, 1]. */
+static inline pb model_convnet(void) {
+    static const int64_t pads[] = {1, 1, 1, 1};
+    pb graph = {0}, first = {0}, second = {0};
+    onnx_input(&graph, "x", F32, "1,3,32,32");
+    model_weights(&graph, "w1", "16,3,3,3", 5, 16 * 3 * 9);
+    model_weights(&graph, "w2", "4,16,3,3", 6, 4 * 16 * 9);
+    onnx_ints(&first, "pads", pads, 4);
+    onnx_node(&graph, "Conv", "first", "x,w1", "a", &first);
+    onnx_node(&graph, "Relu", "bend", "a", "b", NULL);
+    onnx_ints(&second, "pads", pads, 4);
+    onnx_node(&graph, "Conv", "second", "b,w2", "c", &second);
+    onnx_node(&graph, "GlobalAveragePool", "mean", "c", "y", NULL);
+    onnx_output(&graph, "y", F32, "1,4,1,1");
+    return onnx_model(&graph, "convnet", 17, NULL);
+}
+
 /* c = a + b, all f32 of `dims`. */
 static inline pb model_add_of(const char *dims) {
     pb graph = {0};

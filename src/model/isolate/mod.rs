@@ -244,7 +244,7 @@ fn held_against(kind: Kind) -> bool {
 }
 
 /// The kinds in the order of their statuses in C, from 1.
-pub(crate) const KINDS: [Kind; 16] = [
+pub(crate) const KINDS: [Kind; 17] = [
     Kind::InvalidArgument,
     Kind::InvalidHandle,
     Kind::Busy,
@@ -261,4 +261,5 @@ pub(crate) const KINDS: [Kind; 16] = [
     Kind::RunFailed,
     Kind::Internal,
     Kind::DeadlineExceeded,
+    Kind::OutOfBudget,
 ];

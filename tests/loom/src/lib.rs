@@ -1,11 +1,19 @@
-//! The handle table of the library, compiled over loom's atomics and cells:
+//! The lock-free parts of the library, compiled over loom's atomics and cells:
 //! every interleaving of the threads below is run.
 #![allow(dead_code, missing_docs)]
 
+#[path = "../../../src/pool/balance.rs"]
+mod balance;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/ffi/handle.rs"]
 pub mod handle;
+#[cfg(all(test, loom))]
+mod memory;
+#[path = "../../../src/pool/regions.rs"]
+mod regions;
+#[path = "../../../src/pool/reserve.rs"]
+mod reserve;
 #[path = "../../../src/sync.rs"]
 mod sync;
 

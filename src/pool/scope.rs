@@ -1,0 +1,139 @@
+//! A part of a call whose memory is watched.
+
+use super::account::Charge;
+use super::accounts::{self, Id};
+use super::keeper::Keeper;
+use super::ledger::{self, Cause, Shortage};
+use crate::error::{self, Error, Result};
+use std::marker::PhantomData;
+
+/// The account that a thread works for, for another thread to do the same. It
+/// is the caller's matter that the account stays open for as long.
+#[derive(Debug, Clone, Copy)]
+pub struct Working(Id);
+
+impl Working {
+    /// The calling thread's.
+    pub fn here() -> Working {
+        Working(ledger::account())
+    }
+
+    /// What this thread takes is credited to it, until the answer is dropped.
+    pub fn charge(&self) -> Charge<'_> {
+        Charge::of(self.0)
+    }
+}
+
+/// While it lives, the calling thread draws nothing ahead: what there is belongs
+/// to the thread that it waits for.
+#[must_use]
+pub struct Waiting(bool);
+
+impl Waiting {
+    /// From now on.
+    pub fn begin() -> Waiting {
+        ledger::settle();
+        Waiting(ledger::with(|l| l.exactly.replace(true)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        ledger::with(|l| l.exactly.set(self.0));
+    }
+}
+
+/// A boundary between two steps: something that Rust could not be refused went
+/// past a budget.
+#[inline]
+pub fn check() -> Result<()> {
+    match ledger::with(|l| l.short.get()) {
+        Some(short) if matches!(short.cause, Cause::Budget(..)) => Err(budget_error(short)),
+        _ => Ok(()),
+    }
+}
+
+#[cold]
+fn budget_error(short: Shortage) -> Error {
+    let Cause::Budget(account, hard) = short.cause else {
+        return error::internal("no budget");
+    };
+    let more = i64::try_from(short.bytes).unwrap_or(i64::MAX);
+    accounts::out_of_budget(account, short.held.saturating_add(more), more, hard)
+}
+
+/// A part of a call whose memory is watched, on this thread. Scopes nest; an
+/// inner one does not widen the outer one's limit.
+#[must_use]
+pub struct Scope<'a> {
+    outer: (bool, i64, Option<Shortage>, *const Keeper),
+    /// What the thread held when the scope began.
+    base: i64,
+    limit: u64,
+    keeper: PhantomData<&'a Keeper>,
+}
+
+impl<'a> Scope<'a> {
+    /// Opens a scope that may hold `limit` bytes more than the thread does.
+    pub fn open(limit: u64) -> Scope<'a> {
+        ledger::with(|l| {
+            let outer = (l.open.get(), l.limit.get(), l.short.get(), l.keeper.get());
+            let base = l.live.get();
+            let most = base.saturating_add_unsigned(limit);
+            l.open.set(true);
+            l.limit.set(most.min(l.limit.get()));
+            l.short.set(None);
+            Scope { outer, base, limit, keeper: PhantomData }
+        })
+    }
+
+    /// The same on a thread of ours, which `keeper` watches.
+    pub fn kept(limit: u64, keeper: &'a Keeper) -> Scope<'a> {
+        let scope = Scope::open(limit);
+        ledger::with(|l| l.keeper.set(keeper));
+        scope
+    }
+
+    /// What was not met as it was asked since the scope began, if anything.
+    pub fn shortage(&self) -> Option<Shortage> {
+        ledger::with(|l| l.short.get())
+    }
+
+    /// The boundary where a noted shortage becomes an error.
+    pub fn settle(&self) -> Result<()> {
+        match self.shortage() {
+            None => Ok(()),
+            Some(short) => Err(self.error(short)),
+        }
+    }
+
+    fn error(&self, short: Shortage) -> Error {
+        let (bytes, held) = (short.bytes, short.held.saturating_sub(self.base).max(0));
+        match short.cause {
+            Cause::Source => {
+                error::out_of_memory(format!("no memory for {bytes} bytes, with {held} held"))
+            }
+            Cause::Budget(..) => budget_error(short),
+            Cause::Limit => error::limit_exceeded(format!(
+                "{bytes} bytes more than the {held} held: expected at most max_memory_bytes, {}",
+                self.limit
+            )),
+        }
+    }
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        ledger::with(|l| {
+            let (open, limit, short, keeper) = self.outer;
+            let noted = l.short.get();
+            l.open.set(open);
+            l.limit.set(limit);
+            l.short.set(short.or(if open { noted } else { None }));
+            l.keeper.set(keeper);
+            if !open {
+                l.settle();
+            }
+        });
+    }
+}
