@@ -82,10 +82,10 @@ impl Account {
         slot(self.id).balance.lately().max(0) as u64
     }
 
-    /// Refuses what is known to need `bytes` of this account in all, where it, or
-    /// one above it, may not hold as much.
+    /// Refuses what is known to need `bytes` in all of this account, which is
+    /// credited now, where it, or one above it, may not hold as much.
     pub fn expect(&self, bytes: u64) -> Result<()> {
-        if Chain::of(self.id).slack() > 0 {
+        if !ledger::is_bounded() {
             return Ok(());
         }
         ledger::settle();

@@ -123,7 +123,11 @@ impl Ledger {
             if balance.see(balance.live() - drawn + top) {
                 self.passed.set(Some(chain.id(at)));
             }
-            balance.see(balance.add(net - drawn));
+            let after = balance.add(net - drawn);
+            // (Without a budget in sight there is nothing to come down from.)
+            if self.slack.get() == 0 {
+                balance.see(after);
+            }
         }
     }
 
@@ -296,6 +300,11 @@ pub(super) fn settle() {
 /// The same, and more may be drawn as before.
 pub(super) fn flush() {
     with(Ledger::flush);
+}
+
+/// Whether the account that is credited, or one above it, has a budget.
+pub(super) fn is_bounded() -> bool {
+    with(|ledger| ledger.slack.get() == 0)
 }
 
 /// Credits another account from now on; the answer is the one before.

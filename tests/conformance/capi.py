@@ -55,6 +55,8 @@ class SessionOptions(c.Structure):
         ("constant_count", c.c_size_t),
         ("states", c.c_void_p),
         ("state_count", c.c_size_t),
+        ("soft_budget_bytes", c.c_uint64),
+        ("hard_budget_bytes", c.c_uint64),
     ]
 
 
