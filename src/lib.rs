@@ -25,12 +25,14 @@
 //! | [`session`] | one execution context |
 //! | [`runtime`] | the global: counted users |
 //! | [`ffi`] | the C ABI |
+//! | [`audit`] | which types cross threads, and what protects them |
 //!
 //! Data's way is one line: bytes → `model` once; views → `session` → `plan` →
 //! views, each run.
 
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod error;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code)]

@@ -24,9 +24,15 @@ use crate::panics;
 use crate::pool::{self, Keeper, Scope, State, Waiting, Working};
 use crate::sync::Mutex;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+#[cfg(all(test, feature = "capi"))]
+pub(crate) mod audited {
+    pub(crate) use super::Task;
+}
 
 /// The stack an import has: graphs nest, and a host's thread may be small.
 const STACK_BYTES: usize = 64 << 20;
@@ -62,6 +68,8 @@ thread_local! {
 /// The moment at which what this thread does must have ended.
 pub struct Deadline {
     outer: Option<Instant>,
+    /// Of this thread only.
+    of: PhantomData<*const ()>,
 }
 
 impl Deadline {
@@ -71,7 +79,7 @@ impl Deadline {
         UNTIL.with(|until| {
             let outer = until.get();
             until.set([outer, moment(time)].into_iter().flatten().min());
-            Deadline { outer }
+            Deadline { outer, of: PhantomData }
         })
     }
 }
@@ -117,7 +125,7 @@ pub fn to_its_end<T: Send>(
     unsafe { run(budget, Duration::ZERO, what, work) }
 }
 
-struct Task<T> {
+pub(crate) struct Task<T> {
     keeper: Keeper,
     answer: Mutex<Option<Result<T>>>,
     /// The thread's number for the scheduler; 0 until it has begun.

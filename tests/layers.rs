@@ -19,6 +19,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("session", &["error", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
     (
+        "audit",
+        &[
+            "error", "ffi", "host", "log", "model", "panics", "plan", "pool", "runtime", "session",
+            "sync", "tensor", "work",
+        ],
+    ),
+    (
         "ffi",
         &[
             "error", "host", "log", "model", "panics", "plan", "pool", "runtime", "session",

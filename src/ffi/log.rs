@@ -56,7 +56,7 @@ pub unsafe extern "C" fn inferno_log_set_callback(
     guard(|| install_sink(callback, user_data, level))
 }
 
-struct HostSink {
+pub(crate) struct HostSink {
     callback: unsafe extern "C" fn(*mut c_void, i32, *const c_char, *const c_char),
     user_data: *mut c_void,
 }

@@ -23,3 +23,9 @@ pub mod session;
 pub mod status;
 pub mod tensor;
 mod view;
+
+#[cfg(test)]
+pub(crate) mod audited {
+    pub(crate) use super::log::HostSink;
+    pub(crate) use super::reader::HostReader;
+}

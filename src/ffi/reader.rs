@@ -57,7 +57,7 @@ impl InitStruct for inferno_reader {
 }
 
 /// The checked callbacks, as the safe `host::Reader`.
-pub(super) struct HostReader {
+pub(crate) struct HostReader {
     user_data: *mut c_void,
     open: unsafe extern "C" fn(*mut c_void, *const c_char, *mut *mut c_void, *mut u64) -> i32,
     read: unsafe extern "C" fn(*mut c_void, *mut c_void, u64, *mut c_void, usize) -> i32,

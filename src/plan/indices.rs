@@ -29,7 +29,7 @@ enum Rule {
 
 /// The steps of a program whose indices are checked, by node.
 #[derive(Debug, Default)]
-pub(super) struct IndexChecks(Vec<Option<Rule>>);
+pub(crate) struct IndexChecks(Vec<Option<Rule>>);
 
 impl IndexChecks {
     pub(super) fn of(graph: &TypedModel) -> IndexChecks {

@@ -22,7 +22,7 @@ const MOST_EINSUM: u128 = 1 << 30;
 
 /// The steps of a program that are known to give large values, by node.
 #[derive(Debug)]
-pub(super) struct LargeSteps {
+pub(crate) struct LargeSteps {
     known: Vec<bool>,
     memory_bytes: u64,
 }

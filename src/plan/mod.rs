@@ -10,5 +10,11 @@ mod indices;
 mod large;
 mod value;
 
+#[cfg(all(test, feature = "capi"))]
+pub(crate) mod audited {
+    pub(crate) use super::indices::IndexChecks;
+    pub(crate) use super::large::LargeSteps;
+}
+
 pub use general::{Program, State};
 pub use value::Value;

@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use crate::pool::{Scope, UNBOUNDED};
-    use std::alloc::{alloc, dealloc};
+    use std::alloc::{Layout, alloc, dealloc};
     use std::hint::black_box;
     use std::sync::atomic::Ordering;
 

@@ -37,7 +37,7 @@ pub(super) enum Holder {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     holder: Holder,
-    open: bool,
+    pub(super) open: bool,
     pub(super) used: bool,
     pub(super) children: u32,
     /// When a passing of the soft budget was last told.
@@ -50,7 +50,7 @@ pub(super) struct Entry {
 const NAME: usize = 40;
 
 #[repr(C, align(128))]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     pub(super) balance: Balance,
     /// The account above; it stays in use for as long as this one.
     pub(super) parent: AtomicU16,

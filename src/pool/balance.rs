@@ -54,7 +54,7 @@ pub(super) struct NoRoom {
 /// Every count is the sum of what threads added, in any order: `Relaxed` loses
 /// nothing of a sum, and nobody reads other memory by it.
 #[derive(Debug)]
-pub(super) struct Balance {
+pub(crate) struct Balance {
     live: AtomicI64,
     peak: AtomicI64,
     /// As `peak`, since the watch began.

@@ -98,6 +98,16 @@ pub use source::use_host;
 use crate::error::{self, Result};
 use std::sync::atomic::Ordering;
 
+#[cfg(all(test, feature = "capi"))]
+pub(crate) mod audited {
+    pub(crate) use super::accounts::Slot;
+    pub(crate) use super::balance::Balance;
+    pub(crate) use super::regions::Regions;
+    pub(crate) use super::reserve::Bump;
+    pub(crate) use super::shard::Shard;
+    pub(crate) use super::source::Reserve;
+}
+
 /// Takes `bytes` from the source and makes them resident, for blocks of up to
 /// `block_bytes` that the calling thread will ask for. They stay until [`trim`].
 pub fn reserve(bytes: usize, block_bytes: usize) -> Result<()> {

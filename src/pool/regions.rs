@@ -5,7 +5,7 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// A table of addresses, 0 for none.
 #[derive(Debug)]
-pub(super) struct Regions<const N: usize> {
+pub(crate) struct Regions<const N: usize> {
     places: [AtomicUsize; N],
 }
 

@@ -6,7 +6,7 @@ use std::alloc::Layout;
 
 /// Hands out parts of a room; where the room is, is its user's matter.
 #[derive(Debug)]
-pub(super) struct Bump {
+pub(crate) struct Bump {
     /// The high half counts live parts, the low half is how far it is used.
     state: AtomicU64,
 }

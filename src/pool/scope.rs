@@ -27,19 +27,23 @@ impl Working {
 /// While it lives, the calling thread draws nothing ahead: what there is belongs
 /// to the thread that it waits for.
 #[must_use]
-pub struct Waiting(bool);
+pub struct Waiting {
+    outer: bool,
+    /// Of this thread only.
+    of: PhantomData<*const ()>,
+}
 
 impl Waiting {
     /// From now on.
     pub fn begin() -> Waiting {
         ledger::settle();
-        Waiting(ledger::with(|l| l.exactly.replace(true)))
+        Waiting { outer: ledger::with(|l| l.exactly.replace(true)), of: PhantomData }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        ledger::with(|l| l.exactly.set(self.0));
+        ledger::with(|l| l.exactly.set(self.outer));
     }
 }
 

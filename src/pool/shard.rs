@@ -28,7 +28,7 @@ static COMMITTED: AtomicUsize = AtomicUsize::new(0);
 static REGIONS: Regions<64> = Regions::new();
 
 /// What a shard's lock guards: lists of chunks and of slabs that have room.
-struct Shard {
+pub(crate) struct Shard {
     pages: *mut Chunk,
     regions: *mut Chunk,
     room: [*mut Slab; CLASSES],

@@ -110,7 +110,7 @@ fn host_of(id: u32) -> Option<&'static HostMemory> {
 }
 
 /// The reserve: what a failing call still needs.
-struct Reserve {
+pub(crate) struct Reserve {
     room: UnsafeCell<[u8; RESERVE_BYTES]>,
     bump: Bump,
 }

@@ -125,7 +125,7 @@ impl BoundOutput {
 
 /// Strings of an output as C sees them, with their addresses.
 #[derive(Default)]
-pub(super) struct CStrings {
+pub(crate) struct CStrings {
     /// Owns what `pointers` point to; never changed after `new`.
     _texts: Vec<CString>,
     pointers: Vec<*const c_char>,

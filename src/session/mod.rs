@@ -11,6 +11,13 @@ mod need;
 mod recurrent;
 
 pub use bind::{BoundInput, BoundOutput};
+
+#[cfg(all(test, feature = "capi"))]
+pub(crate) mod audited {
+    pub(crate) use super::bind::CStrings;
+    pub(crate) use crate::plan::audited::{IndexChecks, LargeSteps};
+}
+
 pub use inner::Inner;
 pub use need::{Need, need};
 

@@ -1,0 +1,168 @@
+//! Which types cross threads, what they share, what protects it, and which test
+//! would notice if it did not.
+//!
+//! The table of [`threads`] is made of the same lines that the tests assert:
+//! `shared` is `Send + Sync`, `moved` is `Send` and not `Sync`, `local` is
+//! neither. `global` is a static, which the compiler asks to be `Sync`, and
+//! `thread` a thread-local. `tests/audit.rs` sees to it that every public type,
+//! every type with an `unsafe impl` of either trait and every static is here,
+//! and that the tests named here exist.
+
+macro_rules! audit {
+    ($($intent:ident [$($type:ty),+ $(,)?] $shares:literal, $protects:literal, $test:literal;)+) => {
+        #[doc = "What crosses threads, and what does not."]
+        #[doc = ""]
+        #[doc = "| types | threads | what is shared | what protects it | which test notices |"]
+        #[doc = "|---|---|---|---|---|"]
+        $(
+            #[doc = concat!(
+                "| ", $("`", stringify!($type), "` ",)+ "| ", stringify!($intent), " | ",
+                $shares, " | ", $protects, " | ", $test, " |"
+            )]
+        )+
+        pub mod threads {}
+
+        #[cfg(all(test, feature = "capi"))]
+        mod asserted {
+            use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
+            use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
+            use crate::{error, host, log, model, plan, pool, session, tensor, work};
+            use crate::ffi;
+            use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+            macro_rules! shared {
+                ($one:ty) => { assert_impl_all!($one: Send, Sync); };
+            }
+            macro_rules! moved {
+                ($one:ty) => {
+                    assert_impl_all!($one: Send);
+                    assert_not_impl_any!($one: Sync);
+                };
+            }
+            macro_rules! local {
+                ($one:ty) => { assert_not_impl_any!($one: Send, Sync); };
+            }
+            // Paths of statics: that they are there is for `tests/audit.rs`.
+            macro_rules! global { ($one:ty) => {}; }
+            macro_rules! thread { ($one:ty) => {}; }
+            $($( $intent!($type); )+)+
+        }
+    };
+}
+
+audit! {
+    // ---- What a host names by handle
+    shared [model::Model]
+        "all of it, by every session and thread", "nothing changes after the load; `Memo` has its lock",
+        "tests/c/threads.c";
+    shared [session::Session]
+        "its inside, one thread at a time", "a lock that is tried: the second thread is told BUSY",
+        "tests/c/threads.c";
+    local [session::Entered<'static>]
+        "nothing", "it stays on the thread that entered", "tests/c/threads.c";
+    moved [session::Inner]
+        "nothing: whoever entered has it", "the session's lock", "tests/c/threads.c";
+    moved [plan::State]
+        "nothing: a session's own way through a program", "the session's lock", "tests/c/threads.c";
+    shared [plan::Program, session::audited::IndexChecks, session::audited::LargeSteps]
+        "all of it, by the sessions of the same shapes", "nothing changes after it is compiled",
+        "tests/c/threads.c";
+    shared [plan::Value]
+        "the elements, by its clones", "written only through `Arc::get_mut`, where nobody shares them",
+        "src/plan/value.rs";
+    moved [session::BoundInput, session::BoundOutput, session::audited::CStrings]
+        "the host's memory, or C strings of ours", "used inside the session only, by the thread that entered",
+        "tests/c/session.c";
+    global [ffi::model::MODELS, ffi::session::SESSIONS]
+        "the handles of all threads", "an atomic a slot: generation, LIVE, pins (`ffi::handle`, 1 to 5)",
+        "tests/loom/src/lib.rs";
+    shared [handle::Table<model::Model>, handle::Table<session::Session>]
+        "as the statics of this type", "as above", "tests/loom/src/lib.rs";
+
+    // ---- Memory
+    global [pool::shard::ALL]
+        "chunks and their free blocks", "one lock a shard (`pool`, invariants 6 and 7)", "tests/tsan.sh";
+    moved [pool::audited::Shard]
+        "nothing: it is inside its lock", "the lock of its shard", "tests/tsan.sh";
+    global [pool::shard::REGIONS]
+        "where the regions are", "an atomic a place; a region with a block in use stays in it",
+        "tests/loom/src/memory.rs";
+    shared [pool::audited::Regions<64>, pool::audited::Balance, pool::audited::Bump, pool::audited::Slot]
+        "counts, and places of a table", "atomics, by compare-and-swap where one depends on another",
+        "tests/loom/src/memory.rs";
+    global [pool::accounts::FIRST, pool::accounts::SLOTS, pool::accounts::TABLE]
+        "the accounts", "balances are atomics; opening and closing has a lock; slots are never freed",
+        "tests/c/budget.c";
+    shared [pool::Account]
+        "its balance", "atomics", "src/pool/account.rs";
+    local [pool::Charge<'static>, pool::Scope<'static>, pool::Waiting]
+        "nothing: a part of one thread's call", "they stay on their thread", "src/pool/ledger.rs";
+    shared [pool::Working, pool::Budget, pool::Stats, pool::Cause, pool::Shortage]
+        "nothing: plain values", "copied", "tests/c/budget.c";
+    global [pool::source::RESERVE]
+        "the room that failing calls use", "one compare-and-swap hands out every byte once",
+        "tests/loom/src/memory.rs";
+    shared [pool::audited::Reserve]
+        "as the static of this type", "as above", "tests/loom/src/memory.rs";
+    global [pool::source::HOSTS, pool::source::CURRENT, pool::shard::DECAY, pool::shard::COMMITTED,
+            pool::heap::MODE, pool::cache::MOST, pool::shard::NEXT, pool::mapping::BEGIN]
+        "settings and counts", "each is one atomic, made once, or constant", "tests/c/pool.c";
+    shared [host::HostMemory]
+        "the host's two functions", "the host promises that any thread may call them", "tests/c/memory.c";
+    thread [pool::ledger::LEDGER, pool::cache::LAST]
+        "nothing: what a thread took, and the free blocks it has at hand",
+        "`const`, no destructor of its own; blocks of other threads go through their account and shard",
+        "tests/tsan.sh";
+    global [pool::global::POOL]
+        "nothing: it has no content", "all above", "tests/tsan.sh";
+
+    // ---- Threads of ours
+    shared [pool::Keeper]
+        "how a thread of ours stands, with its waiter", "a lock and its condition; one flag is an atomic",
+        "src/pool/keeper.rs";
+    shared [work::audited::Task<u8>]
+        "the answer of a thread of ours", "a lock", "src/work.rs";
+    shared [work::Budget, pool::State]
+        "nothing: plain values", "copied", "src/work.rs";
+    local [work::Deadline]
+        "nothing: the time of one thread's call", "it stays on its thread", "src/work.rs";
+    thread [work::UNTIL, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
+        "nothing", "each thread has its own", "tests/c/threads.c";
+    global [work::LEFT_BEHIND, panics::HOOK, runtime::USERS]
+        "how many threads stay behind; the panic hook; the users of the runtime",
+        "an atomic; a `Once`; a lock", "tests/c/threads.c";
+
+    // ---- What the host brings
+    global [log::LEVEL, log::SINK]
+        "where lines go", "an atomic; a lock, which is not held while a line is written", "tests/c/log.c";
+    shared [log::Sink, ffi::audited::HostSink]
+        "the host's function", "the host promises that any thread may call it", "tests/c/log.c";
+    shared [ffi::audited::HostReader]
+        "the host's functions", "one load uses them, one call at a time", "tests/c/threads.c";
+    shared [host::Files, host::MemoryOnly, host::FileSize]
+        "nothing: no content, or a number", "copied", "tests/c/model.c";
+    global [model::isolate::helper::GIVEN]
+        "the helper's path", "a lock", "tests/c/isolation.c";
+    global [model::operators::FRAMEWORK, model::lower::native::OWN]
+        "tract's table of operators", "made once, never changed", "tests/c/threads.c";
+
+    // ---- Values
+    shared [error::Error, error::Kind, tensor::DType, tensor::Shape, log::Level, model::Limits,
+            model::Isolation, model::About, model::PortInfo, model::Dim, session::Need]
+        "nothing: plain values", "immutable, or copied", "tests/c/model.c";
+    local [tensor::View<'static>, tensor::Data<'static>]
+        "a session's memory, or the caller's", "read or written inside one call", "tests/c/session.c";
+    shared [session::SessionOptions, model::LoadOptions, model::Source<'static>, model::Specialisation,
+            model::InputSpec, model::Imported]
+        "what a load or a session is made of", "given away whole", "tests/c/session.c";
+
+    // ---- The C structs and enums: read, or filled, inside one call
+    local [inferno_runtime_options, inferno_allocator, inferno_model_options, inferno_model_info,
+           inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
+           inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options]
+        "pointers of the caller's", "read during the call, by the thread that calls", "tests/c/bad_args.c";
+    shared [inferno_model_limits, inferno_memory_stats, inferno_memory_need, inferno_run_options,
+            inferno_status, inferno_dtype, inferno_isolation, inferno_log_level, handle::Kind,
+            inferno_model, inferno_session, inferno_log_callback]
+        "nothing: plain values, and what handles are called", "copied", "tests/c/bad_args.c";
+}
