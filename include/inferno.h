@@ -389,17 +389,24 @@ typedef struct inferno_memory_stats {
    */
   uint64_t cached_bytes;
   /**
-   * Tensors for which the calling thread had a block at hand.
+   * Tensors for which the calling thread had a block at hand: up to 16 KiB
+   * each.
    */
   uint64_t hits;
   /**
-   * Tensors for which it took the lock of its part of the pool.
+   * Tensors for which it took the lock of its part of the pool, which had a
+   * block: sixteen parts are given to threads in turn.
+   */
+  uint64_t shared_hits;
+  /**
+   * Tensors for which memory was taken that was not in use before: it costs
+   * page faults, if not a system call.
    */
   uint64_t misses;
   /**
-   * How often the pool asked the system or the host for memory, or gave some
-   * back: while this stands still, no call costs a system call for tensors
-   * that are in the pool.
+   * How often the system or the host was asked for memory for tensors, or
+   * given some back: while this stands still, no call costs a system call for
+   * them.
    */
   uint64_t source_calls;
   /**

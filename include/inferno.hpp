@@ -42,6 +42,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -318,6 +319,14 @@ returns<view<T>> typed(inferno_status code, const inferno_tensor& tensor) {
 
 }  // namespace detail
 
+/** What may be held, in bytes. */
+struct budget {
+  /** Past this a warning is logged. */
+  std::uint64_t soft_bytes = INFERNO_NO_BUDGET;
+  /** What goes past this is refused: INFERNO_STATUS_OUT_OF_BUDGET. */
+  std::uint64_t hard_bytes = INFERNO_NO_BUDGET;
+};
+
 /** Options of the runtime: inferno_runtime_options. */
 class runtime_options {
  public:
@@ -336,6 +345,18 @@ class runtime_options {
     return *this;
   }
 
+  /** What the library may hold: inferno_memory_set_budget. */
+  runtime_options& with_budget(budget bounds) {
+    budget_ = bounds;
+    return *this;
+  }
+
+  /** How long the pool keeps what nothing uses. */
+  runtime_options& with_memory_decay(std::chrono::milliseconds decay) {
+    decay_ms_ = decay.count() < 0 ? UINT64_MAX : static_cast<std::uint64_t>(decay.count());
+    return *this;
+  }
+
   /** The C struct, which points into this one. */
   inferno_runtime_options c_options() const {
     inferno_runtime_options made{};
@@ -344,6 +365,9 @@ class runtime_options {
     made.log_user_data = user_data_;
     made.log_level = level_;
     if (!helper_path_.empty()) made.helper_path = helper_path_.c_str();
+    made.soft_budget_bytes = budget_.soft_bytes;
+    made.hard_budget_bytes = budget_.hard_bytes;
+    if (decay_ms_) made.memory_decay_ms = *decay_ms_;
     return made;
   }
 
@@ -352,6 +376,29 @@ class runtime_options {
   void* user_data_ = nullptr;
   inferno_log_level level_ = INFERNO_LOG_LEVEL_WARN;
   std::string helper_path_;
+  budget budget_;
+  std::optional<std::uint64_t> decay_ms_;
+};
+
+/** Memory of the library as a whole. */
+struct memory {
+  /** inferno_memory_get_stats */
+  static returns<inferno_memory_stats> stats() {
+    inferno_memory_stats stats{};
+    stats.struct_size = sizeof stats;
+    const inferno_status code = inferno_memory_get_stats(&stats);
+    return detail::give(code, stats);
+  }
+  /** inferno_memory_set_budget */
+  static returns<void> set_budget(budget bounds) {
+    return detail::done(inferno_memory_set_budget(bounds.soft_bytes, bounds.hard_bytes));
+  }
+  /** inferno_memory_reserve */
+  static returns<void> reserve(std::size_t size_bytes, std::size_t block_bytes) {
+    return detail::done(inferno_memory_reserve(size_bytes, block_bytes));
+  }
+  /** inferno_memory_trim */
+  static returns<void> trim() { return detail::done(inferno_memory_trim()); }
 };
 
 /** One user of the runtime, from inferno_init to inferno_shutdown. It outlives the models and
@@ -408,6 +455,12 @@ class model_options {
     return *this;
   }
 
+  /** What the model and its sessions may hold, its load among it. */
+  model_options& with_budget(budget bounds) {
+    budget_ = bounds;
+    return *this;
+  }
+
   /** The C struct, which points into this one. */
   inferno_model_options c_options() const {
     inferno_model_options made{};
@@ -416,6 +469,8 @@ class model_options {
     if (limits_.struct_size != 0) made.limits = &limits_;
     made.reader = reader_;
     made.isolation = isolation_;
+    made.soft_budget_bytes = budget_.soft_bytes;
+    made.hard_budget_bytes = budget_.hard_bytes;
     return made;
   }
 
@@ -424,7 +479,10 @@ class model_options {
   inferno_model_limits limits_{};
   const inferno_reader* reader_ = nullptr;
   inferno_isolation isolation_ = INFERNO_ISOLATION_NONE;
+  budget budget_;
 };
+
+class session_options;
 
 /** A loaded model: immutable, to be used by any number of sessions and threads. */
 class model : public detail::owner<inferno_model, inferno_model_free> {
@@ -527,6 +585,20 @@ class model : public detail::owner<inferno_model, inferno_model_free> {
     const inferno_status code = inferno_model_metadata_find(get(), key, &value);
     return detail::give(code, value);
   }
+  /** inferno_model_get_memory_stats */
+  returns<inferno_memory_stats> memory_stats() const {
+    inferno_memory_stats stats{};
+    stats.struct_size = sizeof stats;
+    const inferno_status code = inferno_model_get_memory_stats(get(), &stats);
+    return detail::give(code, stats);
+  }
+  /** inferno_model_set_memory_budget */
+  returns<void> set_memory_budget(budget bounds) {
+    return detail::done(
+        inferno_model_set_memory_budget(get(), bounds.soft_bytes, bounds.hard_bytes));
+  }
+  /** inferno_model_memory: what a session with these options needs. */
+  returns<inferno_memory_need> memory_need(const session_options& options) const;
 };
 
 /** Options of a session: inferno_session_options. Keeps copies of what it is given. */
@@ -567,8 +639,14 @@ class session_options {
     states_.emplace_back(std::move(input), std::move(output));
     return *this;
   }
+  /** What the session may hold. */
+  session_options& with_budget(budget bounds) {
+    budget_ = bounds;
+    return *this;
+  }
 
  private:
+  friend class model;
   friend class session;
 
   struct constant {
@@ -603,6 +681,8 @@ class session_options {
       options.constant_count = constants.size();
       options.states = states.data();
       options.state_count = states.size();
+      options.soft_budget_bytes = from.budget_.soft_bytes;
+      options.hard_budget_bytes = from.budget_.hard_bytes;
     }
     c_form(const c_form&) = delete;
     c_form& operator=(const c_form&) = delete;
@@ -618,7 +698,16 @@ class session_options {
   std::vector<std::pair<std::string, shape>> shapes_;
   std::vector<constant> constants_;
   std::vector<std::pair<std::string, std::string>> states_;
+  budget budget_;
 };
+
+inline returns<inferno_memory_need> model::memory_need(const session_options& options) const {
+  const session_options::c_form given(options);
+  inferno_memory_need need{};
+  need.struct_size = sizeof need;
+  const inferno_status code = inferno_model_memory(get(), &given.options, &need);
+  return detail::give(code, need);
+}
 
 /** One execution context over a model. One thread at a time may be inside it. */
 class session : public detail::owner<inferno_session, inferno_session_free> {
@@ -640,6 +729,18 @@ class session : public detail::owner<inferno_session, inferno_session_free> {
   }
   /** inferno_session_prepare */
   returns<void> prepare() { return detail::done(inferno_session_prepare(get())); }
+  /** inferno_session_get_memory_stats */
+  returns<inferno_memory_stats> memory_stats() const {
+    inferno_memory_stats stats{};
+    stats.struct_size = sizeof stats;
+    const inferno_status code = inferno_session_get_memory_stats(get(), &stats);
+    return detail::give(code, stats);
+  }
+  /** inferno_session_set_memory_budget */
+  returns<void> set_memory_budget(budget bounds) {
+    return detail::done(
+        inferno_session_set_memory_budget(get(), bounds.soft_bytes, bounds.hard_bytes));
+  }
 
   /** inferno_session_input as a view of T, which the input's dtype must be. It is valid until
    *  the input's shape changes, it is bound, or the session ends. */

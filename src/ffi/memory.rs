@@ -35,13 +35,18 @@ pub struct inferno_memory_stats {
     /// Of the library: bytes of free blocks that threads have at hand. Free
     /// blocks are nobody's: 0 for a model or session.
     pub cached_bytes: u64,
-    /// Tensors for which the calling thread had a block at hand.
+    /// Tensors for which the calling thread had a block at hand: up to 16 KiB
+    /// each.
     pub hits: u64,
-    /// Tensors for which it took the lock of its part of the pool.
+    /// Tensors for which it took the lock of its part of the pool, which had a
+    /// block: sixteen parts are given to threads in turn.
+    pub shared_hits: u64,
+    /// Tensors for which memory was taken that was not in use before: it costs
+    /// page faults, if not a system call.
     pub misses: u64,
-    /// How often the pool asked the system or the host for memory, or gave some
-    /// back: while this stands still, no call costs a system call for tensors
-    /// that are in the pool.
+    /// How often the system or the host was asked for memory for tensors, or
+    /// given some back: while this stands still, no call costs a system call for
+    /// them.
     pub source_calls: u64,
     /// Requests that were past a limit or a budget, or for which there was no
     /// memory.
@@ -70,6 +75,7 @@ impl From<Stats> for inferno_memory_stats {
             committed_bytes: stats.committed_bytes,
             cached_bytes: stats.cached_bytes,
             hits: stats.hits,
+            shared_hits: stats.shared_hits,
             misses: stats.misses,
             source_calls: stats.source_calls,
             refused: stats.refused,

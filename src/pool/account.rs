@@ -161,7 +161,9 @@ pub struct Stats {
     pub cached_bytes: u64,
     /// Tensors that a thread had a block for.
     pub hits: u64,
-    /// Tensors for which a thread went to its shard.
+    /// Tensors that a thread's shard had a block for.
+    pub shared_hits: u64,
+    /// Tensors for which memory was taken that was not in use before.
     pub misses: u64,
     /// How often the pool asked its source for memory, or gave some back.
     pub source_calls: u64,
@@ -201,13 +203,14 @@ fn stats_of(id: Id) -> Stats {
         }
         let of = chain.own().counts();
         counts.hits += of.hits;
+        counts.shared_hits += of.shared_hits;
         counts.misses += of.misses;
         counts.source_calls += of.source_calls;
         counts.refused += of.refused;
         passed += chain.own().passed();
         blocks += chain.own().blocks();
     }
-    let Counts { hits, misses, source_calls, refused } = counts;
+    let Counts { hits, shared_hits, misses, source_calls, refused } = counts;
     let live = own.balance.live();
     Stats {
         live_bytes: live.max(0) as u64,
@@ -215,6 +218,7 @@ fn stats_of(id: Id) -> Stats {
         committed_bytes: blocks.max(0) as u64,
         cached_bytes: 0,
         hits,
+        shared_hits,
         misses,
         source_calls,
         refused,

@@ -37,6 +37,7 @@ impl Default for Budget {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) hits: u64,
+    pub(super) shared_hits: u64,
     pub(super) misses: u64,
     pub(super) source_calls: u64,
     pub(super) refused: u64,
@@ -68,6 +69,7 @@ pub(crate) struct Balance {
     /// It is past its soft budget now: 1.
     over: AtomicU64,
     hits: AtomicU64,
+    shared_hits: AtomicU64,
     misses: AtomicU64,
     source_calls: AtomicU64,
     refused: AtomicU64,
@@ -92,6 +94,7 @@ impl Balance {
             passed: AtomicU64::new(0),
             over: AtomicU64::new(0),
             hits: AtomicU64::new(0),
+            shared_hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             source_calls: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -110,6 +113,7 @@ impl Balance {
             passed: AtomicU64::new(0),
             over: AtomicU64::new(0),
             hits: AtomicU64::new(0),
+            shared_hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             source_calls: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -159,7 +163,9 @@ impl Balance {
     pub(super) fn clear(&self) {
         self.set_budget(Budget::NONE);
         self.peak.store(0, Relaxed);
-        for count in [&self.passed, &self.hits, &self.misses, &self.source_calls, &self.refused] {
+        let counts =
+            [&self.passed, &self.hits, &self.shared_hits, &self.misses, &self.source_calls];
+        for count in counts.into_iter().chain([&self.refused]) {
             count.store(0, Relaxed);
         }
     }
@@ -167,6 +173,7 @@ impl Balance {
     pub(super) fn counts(&self) -> Counts {
         Counts {
             hits: self.hits.load(Relaxed),
+            shared_hits: self.shared_hits.load(Relaxed),
             misses: self.misses.load(Relaxed),
             source_calls: self.source_calls.load(Relaxed),
             refused: self.refused.load(Relaxed),
@@ -175,6 +182,7 @@ impl Balance {
 
     pub(super) fn count(&self, counts: Counts) {
         add(&self.hits, counts.hits);
+        add(&self.shared_hits, counts.shared_hits);
         add(&self.misses, counts.misses);
         add(&self.source_calls, counts.source_calls);
         add(&self.refused, counts.refused);

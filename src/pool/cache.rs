@@ -9,6 +9,7 @@
 use super::balance::Counts;
 use super::chunk::Kind;
 use super::class::{self, CLASSES, SMALL_MAX};
+use super::shard::Taken;
 use super::source::{self, SourceId};
 use super::{ledger, shard};
 use std::cell::Cell;
@@ -35,6 +36,7 @@ pub(super) struct Cache {
     shard: Cell<usize>,
     state: Cell<State>,
     hits: Cell<u64>,
+    shared_hits: Cell<u64>,
     misses: Cell<u64>,
     pub(super) source_calls: Cell<u64>,
     runs: Cell<usize>,
@@ -79,6 +81,7 @@ impl Cache {
             shard: Cell::new(0),
             state: Cell::new(State::Unused),
             hits: Cell::new(0),
+            shared_hits: Cell::new(0),
             misses: Cell::new(0),
             source_calls: Cell::new(0),
             runs: Cell::new(0),
@@ -128,9 +131,23 @@ impl Cache {
     /// the thread took before.
     pub(super) fn take_run(&self, kind: Kind, bytes: usize) -> (*mut u8, usize) {
         self.open();
-        self.misses.set(self.misses.get() + 1);
         let turn = self.runs.replace(self.runs.get().wrapping_add(1));
-        (shard::take_run(self.shard.get(), source::current(), kind, bytes), turn)
+        let taken = shard::take_run(self.shard.get(), source::current(), kind, bytes);
+        (self.counted(&taken), turn)
+    }
+
+    /// A block that the shard gave.
+    fn counted(&self, taken: &Taken) -> *mut u8 {
+        let count = if taken.is_fresh { &self.misses } else { &self.shared_hits };
+        if !taken.first.is_null() {
+            count.set(count.get() + 1);
+        }
+        taken.first
+    }
+
+    /// A block that came from the source.
+    pub(super) fn count_apart(&self) {
+        self.misses.set(self.misses.get() + 1);
     }
 
     /// Makes so many bytes resident for runs of the thread's shard.
@@ -143,6 +160,7 @@ impl Cache {
     pub(super) fn counts(&self) -> Counts {
         Counts {
             hits: self.hits.take(),
+            shared_hits: self.shared_hits.take(),
             misses: self.misses.take(),
             source_calls: self.source_calls.take(),
             refused: 0,
@@ -173,17 +191,16 @@ impl Cache {
     #[cold]
     fn pass(&self, class: usize) -> *mut u8 {
         self.open();
-        self.misses.set(self.misses.get() + 1);
-        shard::take(self.shard.get(), source::current(), class, 1).0
+        self.counted(&shard::take(self.shard.get(), source::current(), class, 1))
     }
 
     #[cold]
     #[inline(never)]
     fn fill(&self, class: usize) -> *mut u8 {
         self.open();
-        self.misses.set(self.misses.get() + 1);
         let want = if self.is_open() { batch(class) } else { 1 };
-        let (block, count) = shard::take(self.shard.get(), SourceId::SYSTEM, class, want);
+        let taken = shard::take(self.shard.get(), SourceId::SYSTEM, class, want);
+        let (block, count) = (self.counted(&taken), taken.count);
         if block.is_null() {
             return block;
         }

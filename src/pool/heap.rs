@@ -4,7 +4,7 @@ use super::accounts::Id;
 use super::cache::Cache;
 use super::chunk::{self, Chunk, Kind};
 use super::class::{self, SMALL_MAX};
-use super::{block, shard, source};
+use super::{block, ledger, shard, source};
 use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -113,7 +113,7 @@ pub(super) fn take(cache: &Cache, owner: Id, layout: Layout, zeroed: bool) -> (*
         false => take_run(cache, owner, layout, size),
     };
     if block.is_null() {
-        return (apart(owner, layout, zeroed), 0);
+        return (apart(cache, owner, layout, zeroed), 0);
     }
     if zeroed {
         // SAFETY: the block has at least this many bytes.
@@ -151,11 +151,13 @@ fn take_run(cache: &Cache, owner: Id, layout: Layout, size: usize) -> (*mut u8, 
 
 /// A block of its own, where no region has room; otherwise NULL.
 #[cold]
-fn apart(owner: Id, layout: Layout, zeroed: bool) -> *mut u8 {
-    match rounded(layout) > PAGES_MAX {
-        true => block::take(source::current(), owner, layout, zeroed),
-        false => null_mut(),
+fn apart(cache: &Cache, owner: Id, layout: Layout, zeroed: bool) -> *mut u8 {
+    if rounded(layout) <= PAGES_MAX {
+        return null_mut();
     }
+    cache.count_apart();
+    ledger::count_source_call();
+    block::take(source::current(), owner, layout, zeroed)
 }
 
 /// Gives it back: whose it was, and how many bytes of the pool it took.
@@ -178,6 +180,7 @@ pub(super) unsafe fn give(cache: &Cache, block: *mut u8, layout: Layout) -> (Id,
             shard::give_run(run, kind, bytes);
             (owner, (kind.units(bytes) * kind.unit()) as i64)
         } else {
+            ledger::count_source_call();
             (block::give(block, layout), 0)
         }
     }

@@ -5,12 +5,14 @@
 //! allocator, so everything that Inferno and tract allocate passes here; the
 //! host's own `malloc` is untouched.
 //!
-//! - `ledger`: what the current thread holds against its limit;
+//! - [`Account`]: whom a block is credited to, with its `balance`, in the table
+//!   of `accounts`;
+//! - `ledger`: what the current thread took for the account it works for, and
+//!   what its call may hold ([`Scope`]);
 //! - [`Keeper`]: the watch over a thread of ours, which can be kept for ever;
 //! - `heap`: tensors, from the pool: a `cache` of blocks by size `class` for
 //!   each thread, `shard`s of `chunk`s behind it, and `mapping`s from the
 //!   `source`, which is the system or the host;
-//! - `tally`: what all of it came to;
 //! - `block`: everything else, handed through to the source with a header.
 //!
 //! # The path of a tensor
@@ -23,7 +25,23 @@
 //! | above, or where address space is short | the source | a system call |
 //!
 //! Pages are resident from their first use on, and stay so until their chunk has
-//! been empty for ten seconds, or until [`trim`].
+//! been empty for ten seconds ([`set_decay`]), or until [`trim`].
+//!
+//! # Accounts
+//!
+//! Every block carries the number of its account: in its header, or, for what
+//! is the pool's, in a table of its chunk. A thread works for one account at a
+//! time ([`Account::charge`]); what it takes is that account's, and a block goes
+//! back to the account it carries, whichever thread frees it.
+//!
+//! A thread counts in its ledger and tells the account when it leaves it, so a
+//! warm run, which holds at its end what it held at its beginning, writes to no
+//! count that sessions share. Where the account or one above it has a budget, a
+//! thread *draws* before it takes: 64 KiB ahead while there is room, to the byte
+//! where there is not, from every account of the chain or from none; what it
+//! drew and did not use goes back when it leaves. So a hard budget is never
+//! exceeded by what can be refused, and it is exact where one thread works
+//! within it; of several, each may find as much less as the others drew ahead.
 //!
 //! # A request that cannot be met
 //!
@@ -42,15 +60,18 @@
 //! 3. on a thread of the host's, where neither is possible, it is granted from
 //!    the system over the limit while the system has it.
 //!
+//! What would go past a hard budget is answered in the same way, but for step 2:
+//! it is granted over the budget as far as the scope's own limit allows.
+//!
 //! In every case the shortage is noted in the thread's ledger, and the call
-//! ends with a status at its next boundary ([`Scope::settle`]).
+//! ends with a status at its next boundary ([`check`], [`Scope::settle`]).
 //!
 //! # Invariants
 //!
 //! The `SAFETY:` comments of this module cite these.
 //!
-//! 1. Every block handed out is preceded by a `block::Header` that names its
-//!    source; the header is written before the block is handed out and not
+//! 1. Every block handed through is preceded by a `block::Header` that names its
+//!    source and its account; the header is written before the block is handed out and not
 //!    changed until it is given back. It lies in the 16 bytes before the block.
 //! 2. A block goes back to the source its header names, with the size and
 //!    alignment it was asked with (Rust's contract for `dealloc`).
@@ -68,6 +89,8 @@
 //! 9. Whether a block is the pool's follows from its layout alone
 //!    (`heap::is_pooled`), and where in the pool from its size, but for the
 //!    largest, which are looked up among the regions.
+//! 10. The owner of a block, in its chunk's tables, is written and read by who
+//!    has the block, and by nobody else.
 
 mod account;
 mod accounts;

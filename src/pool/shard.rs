@@ -34,6 +34,8 @@ pub(crate) struct Shard {
     room: [*mut Slab; CLASSES],
     /// Bytes of blocks that were taken and not given back.
     out: usize,
+    /// Memory was taken that was not in use before.
+    took_fresh: bool,
 }
 
 // SAFETY: what the pointers lead to is touched under the shard's lock only
@@ -46,9 +48,17 @@ pub(super) fn assign() -> usize {
     NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
 }
 
+/// What a shard answers: blocks, and whether it took fresh memory for them.
+pub(super) struct Taken {
+    pub(super) first: *mut u8,
+    pub(super) count: usize,
+    pub(super) is_fresh: bool,
+}
+
 /// Takes up to `want` blocks of `class`, each holding the next one's address.
-pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) -> (*mut u8, usize) {
+pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) -> Taken {
     let mut held = ALL[shard].lock();
+    held.took_fresh = false;
     let (mut first, mut count) = (null_mut(), 0);
     while count < want {
         // SAFETY: the lock is held.
@@ -62,7 +72,7 @@ pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) ->
         count += 1;
     }
     held.out += count * class::bytes(class);
-    (first, count)
+    Taken { first, count, is_fresh: held.took_fresh }
 }
 
 /// Gives a chain of blocks of `class` back, each to its own shard.
@@ -89,19 +99,19 @@ pub(super) unsafe fn give(mut block: *mut u8, class: usize) {
     }
 }
 
-/// Takes a run of so many bytes, or NULL: no chunk of `kind` can have it.
-pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize) -> *mut u8 {
+/// Takes a run of so many bytes, or none: no chunk of `kind` can have it.
+pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize) -> Taken {
     let units = kind.units(bytes);
     if units > chunk::longest_run(kind) {
-        return null_mut();
+        return Taken { first: null_mut(), count: 0, is_fresh: false };
     }
     let mut held = ALL[shard].lock();
+    held.took_fresh = false;
     // SAFETY: the lock is held.
-    let run = unsafe { held.run(shard, source, kind, units) };
-    if !run.is_null() {
-        held.out += units * kind.unit();
-    }
-    run
+    let first = unsafe { held.run(shard, source, kind, units) };
+    let count = usize::from(!first.is_null());
+    held.out += count * units * kind.unit();
+    Taken { first, count, is_fresh: held.took_fresh }
 }
 
 /// Gives a run back.
@@ -127,7 +137,7 @@ pub(super) fn reserve(shard: usize, source: SourceId, kind: Kind, bytes: usize) 
     // length, so that none of them is found twice.
     while left > 0 && enough {
         let units = left.min(chunk::longest_run(kind));
-        let run = take_run(shard, source, kind, units * kind.unit());
+        let run = take_run(shard, source, kind, units * kind.unit()).first;
         enough = !run.is_null();
         if enough {
             // SAFETY: a run of so many units, ours; a page has room for both.
@@ -191,7 +201,13 @@ pub(super) fn trim() {
 
 impl Shard {
     const fn new() -> Shard {
-        Shard { pages: null_mut(), regions: null_mut(), room: [null_mut(); CLASSES], out: 0 }
+        Shard {
+            pages: null_mut(),
+            regions: null_mut(),
+            room: [null_mut(); CLASSES],
+            out: 0,
+            took_fresh: false,
+        }
     }
 
     fn list(&mut self, kind: Kind) -> &mut *mut Chunk {
@@ -279,7 +295,7 @@ impl Shard {
                 if (*chunk).head.source == source
                     && let Some(unit) = (*chunk).body.take(units)
                 {
-                    return Self::begin(chunk, kind, unit, units);
+                    return self.begin(chunk, kind, unit, units);
                 }
                 chunk = (*chunk).body.next;
             }
@@ -288,17 +304,24 @@ impl Shard {
                 return null_mut();
             }
             match (*chunk).body.take(units) {
-                Some(unit) => Self::begin(chunk, kind, unit, units),
+                Some(unit) => self.begin(chunk, kind, unit, units),
                 None => null_mut(),
             }
         }
     }
 
     /// Where a run begins that was just taken.
-    unsafe fn begin(chunk: *mut Chunk, kind: Kind, unit: usize, units: usize) -> *mut u8 {
+    unsafe fn begin(
+        &mut self,
+        chunk: *mut Chunk,
+        kind: Kind,
+        unit: usize,
+        units: usize,
+    ) -> *mut u8 {
         // SAFETY: a chunk of this shard.
         unsafe {
             let fresh = (*chunk).body.touch(unit, units);
+            self.took_fresh |= fresh > 0;
             COMMITTED.fetch_add(fresh * kind.unit(), Ordering::Relaxed);
             Chunk::unit(chunk, kind, unit)
         }

@@ -222,6 +222,35 @@ void isolates() {
   CHECK(refused.error().text().find("/nowhere/check") != std::string::npos);
 }
 
+void keeps_to_budgets() {
+  const auto runtime = inferno::runtime::start(
+      inferno::runtime_options().with_budget({}).with_memory_decay(std::chrono::milliseconds(50)));
+  CHECK(runtime);
+  inferno::model model = make_model();
+  const auto options = inferno::session_options().with_symbol("batch", 1);
+  const auto need = model.memory_need(options);
+  CHECK(need && need->is_measured == 1 && need->arena_bytes > 0);
+  const std::uint64_t enough = need->arena_bytes + need->scratch_bytes;
+  auto held = inferno::session::create(
+      model, inferno::session_options().with_symbol("batch", 1).with_budget(
+                 {INFERNO_NO_BUDGET, enough}));
+  CHECK(held && held->run());
+  CHECK(held->memory_stats()->hard_budget_bytes == enough);
+  CHECK(model.memory_stats()->live_bytes > held->memory_stats()->live_bytes);
+  CHECK(inferno::memory::stats()->live_bytes >= model.memory_stats()->live_bytes);
+  CHECK(held->set_memory_budget({INFERNO_NO_BUDGET, 1}));
+  const auto refused = held->run();
+  CHECK(!refused && refused.code() == INFERNO_STATUS_OUT_OF_BUDGET);
+  CHECK(held->set_memory_budget({}) && held->run());
+  CHECK(model.set_memory_budget({INFERNO_NO_BUDGET, 0}) && !held->run());
+  CHECK(model.set_memory_budget({}) && held->run());
+  CHECK(inferno::memory::set_budget({}) && inferno::memory::reserve(65536, 65536));
+  CHECK(inferno::memory::trim());
+  const auto none = inferno::model::load_memory(
+      "noise", 5, inferno::model_options().with_budget({INFERNO_NO_BUDGET, 0}));
+  CHECK(none.error().code() == INFERNO_STATUS_OUT_OF_BUDGET);
+}
+
 }  // namespace
 
 int main() {
@@ -234,5 +263,6 @@ int main() {
   throwing();
   starts_and_stops();
   isolates();
+  keeps_to_budgets();
   std::printf("inferno.hpp %s: ok\n", inferno_version_string());
 }

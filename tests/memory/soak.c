@@ -1,0 +1,182 @@
+/*
+ * A long day in small: runs across eight sessions on two threads, while sessions and models come and
+ * go and shapes change, and what stays resident is printed over time.
+ *
+ *   soak MODELS RUNS          MODELS is the folder with the models, RUNS how many in all
+ *
+ * A warm-up of a hundredth goes before; what is held at its end, after a shutdown, is what may be held
+ * at the end of all. Ends in
+ *   soak: runs=… sessions=… loads=… resident_growth_percent=… leaked_bytes=…
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#define _XOPEN_SOURCE 700
+
+#include "args.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+enum { SLOTS = 8, THREADS = 2, BURST = 100, SAMPLES = 20 };
+
+static const struct kind {
+    const char *file, *words[4];
+    int share; /* of a hundred new sessions */
+} kinds[] = {
+    {"policy_mlp.onnx", {"observation=%d,64"}, 60},
+    {"digits.onnx", {"image=%d,64"}, 20},
+    {"silero_vad.onnx", {"input=%d,576", "state=2,%d,128", "state:stateN", "sr@16000"}, 8},
+    {"convnet_dynamic.onnx", {"image=%d,3,32,32"}, 12},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static struct slot {
+    pthread_mutex_t lock;
+    inferno_session *session;
+    double sum;
+} slots[SLOTS];
+
+static const char *folder;
+static atomic_long left, done, made, loads, broken;
+
+static uint64_t next(uint64_t *state) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+/* A session of a model of its own, of some kind, with some batch. */
+static inferno_session *fresh(uint64_t *state) {
+    int pick = (int)(next(state) % 100), kind = 0;
+    while (pick >= kinds[kind].share) {
+        pick -= kinds[kind++].share;
+    }
+    int batch = 1 + (int)(next(state) % 4), count = 0;
+    char path[1024], words[MOST_WORDS][64], *list[MOST_WORDS];
+    snprintf(path, sizeof path, "%s/%s", folder, kinds[kind].file);
+    for (; count < 4 && kinds[kind].words[count] != NULL; count++) {
+        /* The one %d, where there is one, is the batch. */
+        const char *word = kinds[kind].words[count], *at = strchr(word, '%');
+        if (at == NULL) {
+            snprintf(words[count], sizeof words[count], "%s", word);
+        } else {
+            snprintf(words[count], sizeof words[count], "%.*s%d%s", (int)(at - word), word, batch,
+                     at + 2);
+        }
+        list[count] = words[count];
+    }
+    inferno_model *model = NULL;
+    must(inferno_model_load(path, NULL, &model), path);
+    inferno_session *session = session_of(model, list, count);
+    must(inferno_model_free(model), "model");
+    atomic_fetch_add(&loads, 1);
+    atomic_fetch_add(&made, 1);
+    return session;
+}
+
+static void *work(void *number) {
+    uint64_t state = 77 + (uintptr_t)number;
+    while (atomic_fetch_sub(&left, BURST) > 0) {
+        struct slot *slot;
+        do {
+            slot = &slots[next(&state) % SLOTS];
+        } while (pthread_mutex_trylock(&slot->lock) != 0);
+        if (slot->session == NULL || next(&state) % 10 == 0) {
+            /* Made by this thread or the other one. */
+            must(inferno_session_free(slot->session), "free");
+            slot->session = fresh(&state);
+        }
+        inferno_tensor input, output;
+        must(inferno_session_input(slot->session, 0, &input), "input");
+        for (int run = 0; run < BURST; run++) {
+            ((float *)input.data)[0] = (float)(run % 5);
+            must(inferno_session_run(slot->session, NULL), "run");
+        }
+        must(inferno_session_output(slot->session, 0, &output), "output");
+        for (size_t i = 0; i < output.size_bytes / sizeof(float); i++) {
+            slot->sum += (double)((const float *)output.data)[i];
+        }
+        if (slot->sum != slot->sum) {
+            atomic_fetch_add(&broken, 1);
+        }
+        pthread_mutex_unlock(&slot->lock);
+        atomic_fetch_add(&done, BURST);
+    }
+    return NULL;
+}
+
+static long resident_kib(void) {
+    long pages = 0, ignored = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%ld %ld", &ignored, &pages) != 2) {
+        pages = 0;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* So many runs; the most that was resident in the second quarter and in the second half. */
+static void spell(long runs, int show, long *early, long *late) {
+    must(inferno_init(NULL), "init");
+    atomic_store(&left, runs);
+    atomic_store(&done, 0);
+    pthread_t threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        if (pthread_create(&threads[i], NULL, work, (void *)i) != 0) {
+            exit(1);
+        }
+    }
+    *early = *late = 0;
+    for (int sample = 1; sample <= SAMPLES; sample++) {
+        while (atomic_load(&done) < runs / SAMPLES * sample) {
+            usleep(2000);
+        }
+        long now = resident_kib();
+        inferno_memory_stats stats = held();
+        if (show) {
+            printf("%9ld runs  %7ld KiB resident  %6llu KiB live  %6llu KiB committed  %5llu KiB cached\n",
+                   atomic_load(&done), now, (unsigned long long)stats.live_bytes / 1024,
+                   (unsigned long long)stats.committed_bytes / 1024,
+                   (unsigned long long)stats.cached_bytes / 1024);
+            fflush(stdout);
+        }
+        long *place = sample > SAMPLES / 2 ? late : sample > SAMPLES / 4 ? early : NULL;
+        if (place != NULL && now > *place) {
+            *place = now;
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    for (int i = 0; i < SLOTS; i++) {
+        must(inferno_session_free(slots[i].session), "free");
+        slots[i].session = NULL;
+    }
+    must(inferno_shutdown(), "shutdown");
+}
+
+int main(int argc, char **argv) {
+    if (argc != 3) {
+        fprintf(stderr, "soak MODELS RUNS\n");
+        return 2;
+    }
+    folder = argv[1];
+    long runs = strtol(argv[2], NULL, 10), early = 0, late = 0;
+    for (int i = 0; i < SLOTS; i++) {
+        pthread_mutex_init(&slots[i].lock, NULL);
+    }
+    spell(runs / 100 + 20 * BURST, 0, &early, &late);
+    inferno_memory_stats before = held();
+    atomic_store(&made, 0);
+    atomic_store(&loads, 0);
+    spell(runs, 1, &early, &late);
+    inferno_memory_stats after = held();
+    long long leaked = (long long)(after.live_bytes - before.live_bytes);
+    double growth = 100.0 * (double)(late - early) / (double)early;
+    printf("soak: runs=%ld sessions=%ld loads=%ld resident_growth_percent=%.1f leaked_bytes=%lld\n",
+           atomic_load(&done), atomic_load(&made), atomic_load(&loads), growth, leaked);
+    return leaked != 0 || growth > 5.0 || atomic_load(&broken) != 0;
+}
