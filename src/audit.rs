@@ -105,7 +105,7 @@ audit! {
     shared [pool::audited::Reserve]
         "as the static of this type", "as above", "tests/loom/src/memory.rs";
     global [pool::source::HOSTS, pool::source::CURRENT, pool::shard::DECAY, pool::shard::COMMITTED,
-            pool::heap::MODE, pool::cache::MOST, pool::shard::NEXT, pool::mapping::BEGIN]
+            pool::heap::MODE, pool::cache::MOST, pool::shard::THREADS, pool::mapping::BEGIN]
         "settings and counts", "each is one atomic, made once, or constant", "tests/c/pool.c";
     shared [host::HostMemory]
         "the host's two functions", "the host promises that any thread may call them", "tests/c/memory.c";

@@ -2,7 +2,7 @@
 # Passes every test. On a fresh Debian machine with Rust it installs what it
 # needs (as root), or says precisely what is missing.
 #
-#   tests/run.sh [--quick]     --quick leaves out valgrind and the package tests
+#   tests/run.sh [--quick]     --quick leaves out valgrind, ThreadSanitizer and the package tests
 #
 # Ends with `N passed, M failed`: the checks of all programs together.
 set -u
@@ -27,6 +27,7 @@ need pkg-config pkg-config
 need luajit luajit
 need clang-14 clang-14
 need valgrind valgrind
+need strace strace
 need_python ensurepip python3-venv
 
 logs=target/test-logs
@@ -49,7 +50,7 @@ step() { # name, command...
     passed=$((passed + p))
     failed=$((failed + f))
     printf '%-14s %6d passed %4d failed %5d s   %s\n' "$name" "$p" "$f" $((SECONDS - before)) \
-        "$(grep -E '^(conformance|size|hostile|hostile-named):' "$log" | tail -n 1)"
+        "$(grep -E '^(conformance|size|hostile|hostile-named|soak|tsan):' "$log" | tail -n 1)"
     if [ "$f" -gt 0 ]; then
         echo "--- the end of $log"
         tail -n 40 "$log"
@@ -82,9 +83,12 @@ step size tests/size.sh --from target/release
 step hostile-named tests/hostile.sh --named --lib target/release/libinferno.so
 step hostile tests/hostile.sh --cases 400 --lib target/release/libinferno.so
 step isolated tests/hostile.sh --cases 60 --isolation --lib target/release/libinferno.so
+step silent tests/silent.sh
+step soak tests/soak.sh --runs 100000
 step conformance tests/conformance.sh --lib target/release/libinferno.so --jobs 2 --min-passed 1770
 if [ $quick = no ]; then
     step package tests/package.sh
+    step tsan tests/tsan.sh 2
     # The debug library: tract fills fresh tensors there, so that what valgrind
     # finds is ours. (In a release build it compares padding it never wrote.)
     step c-valgrind tests/c.sh --lib-dir target/debug --valgrind --jobs 2

@@ -2,8 +2,9 @@
 # The pool under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
-# (benches/pool). The standard library is instrumented, too: without that its locks are not seen, and
-# the reports are false. Ends in `tsan: blocks=… reports=0`; a report ends it with 66.
+# (benches/pool); then for as long within budgets, of accounts that come and go. The standard library
+# is instrumented, too: without that its locks are not seen, and the reports are false. Ends in
+# `tsan: threads=… accounts=… reports=0`, blocks taken; a report ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -31,6 +32,10 @@ link="-Clink-arg=-Wl,--whole-archive,$runtime,--no-whole-archive,-lm,-lpthread,-
 (cd benches/pool && RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
     RUSTFLAGS="-Zsanitizer=thread -Zexternal-clangrt $link" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target \
     /usr/bin/cargo build --quiet --release --locked -Zbuild-std --target $triple --features capi) >&2
-out=$(TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
-    "$target/$triple/release/replay" threads 4 $((seconds * 1000)))
-echo "tsan: $(echo "$out" | grep -o 'blocks=[0-9]*') reports=0"
+blocks=
+for load in threads accounts; do
+    out=$(TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+        "$target/$triple/release/replay" $load 4 $((seconds * 1000)))
+    blocks="$blocks $load=$(echo "$out" | grep -o 'blocks=[0-9]*' | cut -d= -f2)"
+done
+echo "tsan:$blocks reports=0"

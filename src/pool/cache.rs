@@ -180,10 +180,12 @@ impl Cache {
     /// Begins to keep blocks, if it ever may.
     fn open(&self) {
         if self.state.get() == State::Unused {
-            self.shard.set(shard::assign());
             // A thread that is ending already gives back at once.
             let lasts = LAST.try_with(|_| ()).is_ok();
             self.state.set(if lasts { State::Open } else { State::Closed });
+            if lasts {
+                self.shard.set(shard::assign());
+            }
         }
     }
 
@@ -240,7 +242,9 @@ impl Cache {
 
     /// Gives back what the thread keeps; from now on it keeps nothing.
     pub(super) fn close(&self) {
-        self.state.set(State::Closed);
+        if self.state.replace(State::Closed) == State::Open {
+            shard::leave(self.shard.get());
+        }
         self.empty();
     }
 

@@ -89,6 +89,11 @@ pub(super) struct Body {
     pub(super) idle_since: u64,
     /// It stays when it is empty: it was taken beforehand.
     pub(super) kept: bool,
+    /// Runs given back.
+    pub(super) gives: u32,
+    /// When the period began whose most units in use `high` is.
+    pub(super) since: u64,
+    high: usize,
     /// By the first page of each slab.
     slabs: [Slab; UNITS],
 }
@@ -139,6 +144,9 @@ impl Chunk {
             (&raw mut (*body).prev).write(null_mut());
             (&raw mut (*body).idle_since).write(0);
             (&raw mut (*body).kept).write(false);
+            (&raw mut (*body).gives).write(0);
+            (&raw mut (*body).since).write(0);
+            (&raw mut (*body).high).write(0);
             let header = UNITS - longest_run(head.kind);
             let (mut free, mut touched) = ([u64::MAX; WORDS], [0; WORDS]);
             free[0] <<= header;
@@ -214,6 +222,7 @@ impl Body {
             if end - begin >= count {
                 self.flip(begin, count);
                 self.free_units -= count;
+                self.high = self.high.max(UNITS - self.free_units);
                 return Some(begin);
             }
             longest = longest.max(end - begin);
@@ -227,6 +236,16 @@ impl Body {
         self.free_units += count;
         // Joined with its neighbours it may be any length.
         self.longest = self.free_units;
+    }
+
+    /// How many resident units were not in use since the period began.
+    pub(super) fn idle_units(&self) -> usize {
+        self.touched().saturating_sub(self.high)
+    }
+
+    pub(super) fn begin_period(&mut self, now: u64) {
+        self.since = now;
+        self.high = UNITS - self.free_units;
     }
 
     /// How many units are resident, as far as the pool knows.

@@ -90,7 +90,7 @@
 //!    (`heap::is_pooled`), and where in the pool from its size, but for the
 //!    largest, which are looked up among the regions.
 //! 10. The owner of a block, in its chunk's tables, is written and read by who
-//!    has the block, and by nobody else.
+//!     has the block, and by nobody else.
 
 mod account;
 mod accounts;

@@ -36,7 +36,7 @@ impl Bump {
             if end > bytes || end as u64 > USED {
                 return None;
             }
-            let next = (state & !USED) + ONE | end as u64;
+            let next = ((state & !USED) + ONE) | end as u64;
             match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => return Some(used + skip),

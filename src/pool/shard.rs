@@ -20,6 +20,10 @@ pub(super) static DECAY: AtomicU64 = AtomicU64::new(DEFAULT_DECAY);
 /// How long what is not used is kept when nobody says otherwise.
 pub const DEFAULT_DECAY: u64 = 10_000;
 
+/// How many runs are given back before the clock is looked at, and how many
+/// units have to be idle for their pages to be given back.
+const LOOKED_AT: u32 = 32;
+
 static ALL: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
 
 /// Bytes of chunks that are in use, or were and may be resident still.
@@ -42,10 +46,21 @@ pub(crate) struct Shard {
 // (invariant 7), on whatever thread.
 unsafe impl Send for Shard {}
 
-/// The shard of the next thread.
+/// How many threads each shard has.
+static THREADS: [AtomicUsize; SHARDS] = [const { AtomicUsize::new(0) }; SHARDS];
+
+/// The shard of a new thread: the first of those that have the fewest. So few
+/// threads at a time use few shards, however many come and go.
 pub(super) fn assign() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    let fewest = |at: &usize| THREADS[*at].load(Ordering::Relaxed);
+    let shard = (0..SHARDS).min_by_key(fewest).unwrap_or(0);
+    THREADS[shard].fetch_add(1, Ordering::Relaxed);
+    shard
+}
+
+/// A thread of this shard ends.
+pub(super) fn leave(shard: usize) {
+    THREADS[shard].fetch_sub(1, Ordering::Relaxed);
 }
 
 /// What a shard answers: blocks, and whether it took fresh memory for them.
@@ -377,11 +392,45 @@ impl Shard {
         // SAFETY: a run of a chunk of this shard.
         unsafe {
             (*chunk).body.give(begin, units);
+            self.age(chunk, kind);
             if (*chunk).body.is_empty(kind) {
                 let (now, decay) = (mapping::now(), DECAY.load(Ordering::Relaxed));
                 (*chunk).body.idle_since = now;
                 self.release(kind, |body| !body.kept && now - body.idle_since >= decay);
             }
+        }
+    }
+
+    /// Gives back what of a chunk was not in use for a whole decay, now and then.
+    unsafe fn age(&mut self, chunk: *mut Chunk, kind: Kind) {
+        // SAFETY: a chunk of this shard.
+        unsafe {
+            let body = &mut (*chunk).body;
+            body.gives = body.gives.wrapping_add(1);
+            if !body.gives.is_multiple_of(LOOKED_AT) || body.kept {
+                return;
+            }
+            let now = mapping::now();
+            if now - body.since < DECAY.load(Ordering::Relaxed) {
+                return;
+            }
+            let (idle, units) = (body.idle_units(), LOOKED_AT as usize);
+            body.begin_period(now);
+            if idle >= units && (*chunk).head.source == SourceId::SYSTEM {
+                Self::purge_chunk(chunk, kind);
+            }
+        }
+    }
+
+    /// Gives back the free pages of a chunk of the system's.
+    unsafe fn purge_chunk(chunk: *mut Chunk, kind: Kind) {
+        // SAFETY: a chunk of this shard; nobody has its free runs.
+        unsafe {
+            let purged = (*chunk).body.purge(|begin, count| {
+                let run = Chunk::unit(chunk, kind, begin);
+                mapping::purge(run, count * kind.unit());
+            });
+            COMMITTED.fetch_sub(purged * kind.unit(), Ordering::Relaxed);
         }
     }
 
@@ -433,11 +482,7 @@ impl Shard {
             unsafe {
                 while !chunk.is_null() {
                     if (*chunk).head.source == SourceId::SYSTEM {
-                        let purged = (*chunk).body.purge(|begin, count| {
-                            let run = Chunk::unit(chunk, kind, begin);
-                            mapping::purge(run, count * kind.unit());
-                        });
-                        COMMITTED.fetch_sub(purged * kind.unit(), Ordering::Relaxed);
+                        Self::purge_chunk(chunk, kind);
                     }
                     chunk = (*chunk).body.next;
                 }

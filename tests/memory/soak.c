@@ -17,6 +17,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SLOTS = 8, THREADS = 2, BURST = 100, SAMPLES = 20 };
@@ -132,7 +133,7 @@ static void spell(long runs, int show, long *early, long *late) {
     *early = *late = 0;
     for (int sample = 1; sample <= SAMPLES; sample++) {
         while (atomic_load(&done) < runs / SAMPLES * sample) {
-            usleep(2000);
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
         }
         long now = resident_kib();
         inferno_memory_stats stats = held();

@@ -3,6 +3,7 @@
 //!
 //!     replay trace FILE MILLISECONDS      the median time of one pass, and what stays resident at most
 //!     replay threads COUNT MILLISECONDS   blocks taken by one thread and given back by the next
+//!     replay accounts COUNT MILLISECONDS  the same within budgets, of accounts that come and go
 //!
 //! One byte of each page of a block is written when it is taken, as whatever
 //! uses it would. A line of `key=value` pairs is the answer.
@@ -188,16 +189,98 @@ fn threads(count: usize, time: Duration) {
     println!("ns={} blocks={done} resident_kib={}", ns.round(), status("VmHWM"));
 }
 
+/// As [`threads`], but each thread takes its blocks for an account of its own,
+/// below one that has a budget; another one looks at the counts, sets budgets
+/// and trims meanwhile.
+#[cfg(feature = "capi")]
+fn accounts(count: usize, time: Duration) {
+    use pool::{Account, Budget, Scope};
+    let model = Account::open(None, "model", Budget { soft_bytes: 1 << 20, hard_bytes: 4 << 20 })
+        .expect("an account");
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::sync_channel::<Vec<Block>>(4)).unzip();
+    let begun = Instant::now();
+    let (mut blocks, mut refused) = (0u64, 0u64);
+    std::thread::scope(|scope| {
+        let (model, senders) = (&model, senders);
+        let workers = receivers.into_iter().enumerate().map(|(at, receiver)| {
+            let next = senders[(at + 1) % count].clone();
+            scope.spawn(move || {
+                let (mut state, mut done, mut refused) = (at as u64 * 77 + 1, 0u64, 0u64);
+                while begun.elapsed() < time {
+                    let session = Account::open(Some(model), "session", Budget::default());
+                    let session = session.expect("an account");
+                    let mut batch = Vec::with_capacity(64);
+                    {
+                        let _charge = session.charge();
+                        let _scope = Scope::open(u64::MAX);
+                        for _ in 0..64 {
+                            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+                            let size = 64usize << ((state >> 33) % 13);
+                            let layout = Layout::from_size_align(size, 64).expect("a layout");
+                            // SAFETY: the layout is not empty.
+                            let block = unsafe { black_box(alloc(layout)) };
+                            refused += u64::from(block.is_null());
+                            if !block.is_null() {
+                                batch.push(Block(block, layout));
+                            }
+                        }
+                    }
+                    done += batch.len() as u64;
+                    if let Err(e) = next.try_send(batch) {
+                        let (mpsc::TrySendError::Full(batch)
+                        | mpsc::TrySendError::Disconnected(batch)) = e;
+                        batch.into_iter().for_each(give);
+                    }
+                    for batch in receiver.try_iter() {
+                        batch.into_iter().for_each(give);
+                    }
+                }
+                drop(next);
+                receiver.try_iter().flatten().for_each(give);
+                (done, refused)
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        drop(senders);
+        let mut turn = 0u64;
+        while begun.elapsed() < time {
+            turn += 1;
+            let stats = model.stats();
+            assert!(stats.peak_bytes <= 4 << 20, "{stats:?}");
+            let hard_bytes = (1 << 20) + (turn % 4) * (1 << 20);
+            model.set_budget(Budget { soft_bytes: 1 << 19, hard_bytes }).expect("a budget");
+            assert!(pool::stats().live_bytes > 0);
+            if turn % 16 == 0 {
+                pool::trim();
+            }
+        }
+        for worker in workers {
+            let (done, no) = worker.join().expect("a worker");
+            (blocks, refused) = (blocks + done, refused + no);
+        }
+    });
+    let left = model.stats();
+    assert_eq!((left.live_bytes, left.committed_bytes), (0, 0), "everything went back");
+    println!("blocks={blocks} refused={refused}");
+}
+
+#[cfg(not(feature = "capi"))]
+fn accounts(_: usize, _: Duration) {
+    panic!("only the pool has accounts");
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [what, of, time] = &arguments[..] else {
-        panic!("replay trace FILE MILLISECONDS | replay threads COUNT MILLISECONDS");
+        panic!("replay trace FILE MILLISECONDS | replay threads|accounts COUNT MILLISECONDS");
     };
     let time = Duration::from_millis(time.parse().expect("milliseconds"));
     match what.as_str() {
         "trace" => trace(of, time),
         "threads" => threads(of.parse().expect("a count"), time),
-        _ => panic!("trace or threads"),
+        "accounts" => accounts(of.parse().expect("a count"), time),
+        _ => panic!("trace, threads or accounts"),
     }
     black_box(());
 }
