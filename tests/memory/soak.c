@@ -4,7 +4,7 @@
  *
  *   soak MODELS RUNS          MODELS is the folder with the models, RUNS how many in all
  *
- * A warm-up of a hundredth goes before; what is held at its end, after a shutdown, is what may be held
+ * A warm-up of 200,000 runs goes before; what is held at its end, after a shutdown, is what may be held
  * at the end of all. Ends in
  *   soak: runs=… sessions=… loads=… resident_growth_percent=… leaked_bytes=…
  *
@@ -20,18 +20,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 8, THREADS = 2, BURST = 100, SAMPLES = 20 };
+enum { SLOTS = 8, THREADS = 2, BURST = 100, SAMPLES = 20, WARM_UP = 200000 };
 
+/* What each session runs; %d is its batch, another one each time it is made. */
 static const struct kind {
     const char *file, *words[4];
-    int share; /* of a hundred new sessions */
 } kinds[] = {
-    {"policy_mlp.onnx", {"observation=%d,64"}, 60},
-    {"digits.onnx", {"image=%d,64"}, 20},
-    {"silero_vad.onnx", {"input=%d,576", "state=2,%d,128", "state:stateN", "sr@16000"}, 8},
-    {"convnet_dynamic.onnx", {"image=%d,3,32,32"}, 12},
+    {"policy_mlp.onnx", {"observation=%d,64"}},
+    {"digits.onnx", {"image=%d,64"}},
+    {"convnet_dynamic.onnx", {"image=%d,3,32,32"}},
+    {"silero_vad.onnx", {"input=%d,576", "state=2,%d,128", "state:stateN", "sr@16000"}},
 };
-enum { KINDS = sizeof kinds / sizeof *kinds };
+static const int kind_of_slot[SLOTS] = {0, 0, 0, 0, 1, 1, 2, 3};
 
 static struct slot {
     pthread_mutex_t lock;
@@ -47,12 +47,8 @@ static uint64_t next(uint64_t *state) {
     return *state >> 33;
 }
 
-/* A session of a model of its own, of some kind, with some batch. */
-static inferno_session *fresh(uint64_t *state) {
-    int pick = (int)(next(state) % 100), kind = 0;
-    while (pick >= kinds[kind].share) {
-        pick -= kinds[kind++].share;
-    }
+/* A session of a model of its own, with some batch. */
+static inferno_session *fresh(int kind, uint64_t *state) {
     int batch = 1 + (int)(next(state) % 4), count = 0;
     char path[1024], words[MOST_WORDS][64], *list[MOST_WORDS];
     snprintf(path, sizeof path, "%s/%s", folder, kinds[kind].file);
@@ -86,7 +82,7 @@ static void *work(void *number) {
         if (slot->session == NULL || next(&state) % 10 == 0) {
             /* Made by this thread or the other one. */
             must(inferno_session_free(slot->session), "free");
-            slot->session = fresh(&state);
+            slot->session = fresh(kind_of_slot[slot - slots], &state);
         }
         inferno_tensor input, output;
         must(inferno_session_input(slot->session, 0, &input), "input");
@@ -169,7 +165,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < SLOTS; i++) {
         pthread_mutex_init(&slots[i].lock, NULL);
     }
-    spell(runs / 100 + 20 * BURST, 0, &early, &late);
+    spell(WARM_UP, 0, &early, &late);
     inferno_memory_stats before = held();
     atomic_store(&made, 0);
     atomic_store(&loads, 0);
