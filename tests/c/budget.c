@@ -196,7 +196,8 @@ static void sweep_a_session(const subject *s) {
     }
     uint64_t before = of_model(model).live_bytes, refusals = 0;
     uint64_t step = need / (uint64_t)check_times(300) + 1;
-    for (uint64_t hard = 0;; hard = hard + step < need - 1 ? hard + step : hard + 1) {
+    for (uint64_t hard = 0, next = 0;; hard = next) {
+        next = hard + step < need ? hard + step : hard < need - 1 ? need - 1 : need;
         options.hard_budget_bytes = hard;
         inferno_session *session = NULL;
         int ok = fine(inferno_session_new(model, &options, &session), hard);
