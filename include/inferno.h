@@ -1116,7 +1116,7 @@ enum inferno_status inferno_model_options_init(struct inferno_model_options *opt
  * Threads: any.
  * Errors: INVALID_ARGUMENT, NOT_FOUND (no such file), IO, INVALID_MODEL,
  * UNSUPPORTED (the text names all operators concerned), LIMIT_EXCEEDED,
- * DEADLINE_EXCEEDED, OUT_OF_MEMORY.
+ * DEADLINE_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load(const char *path,
@@ -1130,7 +1130,8 @@ enum inferno_status inferno_model_load(const char *path,
  * when the call returns.
  * Threads: any.
  * Errors: INVALID_ARGUMENT, INVALID_MODEL, UNSUPPORTED, LIMIT_EXCEEDED,
- * DEADLINE_EXCEEDED, OUT_OF_MEMORY; IO and NOT_FOUND for external data.
+ * DEADLINE_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET; IO and NOT_FOUND for
+ * external data.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load_memory(const void *data,
@@ -1147,7 +1148,8 @@ enum inferno_status inferno_model_load_memory(const void *data,
  * Threads: any; the reader's callbacks run one at a time, on a thread of
  * Inferno's or the caller's.
  * Errors: INVALID_ARGUMENT, NOT_FOUND and IO (from the reader), INVALID_MODEL,
- * UNSUPPORTED, LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY.
+ * UNSUPPORTED, LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY,
+ * OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load_reader(const struct inferno_reader *reader,
@@ -1162,7 +1164,7 @@ enum inferno_status inferno_model_load_reader(const struct inferno_reader *reade
  *
  * Ownership: as `inferno_model_load`.
  * Threads: any.
- * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY.
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_model_load_default(struct inferno_model **model);
@@ -1329,7 +1331,7 @@ enum inferno_status inferno_run_options_init(struct inferno_run_options *options
  * Threads: any.
  * Errors: INVALID_HANDLE, INVALID_ARGUMENT, NOT_FOUND (a name the model does
  * not have), DTYPE_MISMATCH, SHAPE_MISMATCH, SIZE_MISMATCH, INVALID_MODEL,
- * UNSUPPORTED, OUT_OF_MEMORY.
+ * UNSUPPORTED, LIMIT_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_new(const struct inferno_model *model,
@@ -1369,7 +1371,7 @@ enum inferno_status inferno_session_set_shape(struct inferno_session *session,
  *
  * Threads: one at a time inside a session.
  * Errors: INVALID_HANDLE, BUSY, NOT_READY (the text names the open dim),
- * SHAPE_MISMATCH, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY.
+ * SHAPE_MISMATCH, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_prepare(struct inferno_session *session);
@@ -1384,7 +1386,7 @@ enum inferno_status inferno_session_prepare(struct inferno_session *session);
  * Threads: one at a time inside a session; do not write during a run.
  * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_FOUND (no such index),
  * NOT_READY (the text names the open dim), UNSUPPORTED (a string tensor, a
- * constant, a recurrent state, a bound input), OUT_OF_MEMORY.
+ * constant, a recurrent state, a bound input), OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_input(struct inferno_session *session,
@@ -1413,7 +1415,8 @@ enum inferno_status inferno_session_output(struct inferno_session *session,
  * Ownership: `tensor` and its memory stay the caller's and are not kept.
  * Threads: one at a time inside a session.
  * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_FOUND, DTYPE_MISMATCH,
- * SHAPE_MISMATCH, SIZE_MISMATCH, UNSUPPORTED (a constant), OUT_OF_MEMORY.
+ * SHAPE_MISMATCH, SIZE_MISMATCH, UNSUPPORTED (a constant), OUT_OF_MEMORY,
+ * OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_set_input(struct inferno_session *session,
@@ -1500,7 +1503,8 @@ enum inferno_status inferno_session_reset(struct inferno_session *session);
  * it: 0 for a session without state pairs.
  *
  * Threads: one at a time inside a session.
- * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim).
+ * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim),
+ * OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_state_size(struct inferno_session *session,
@@ -1515,7 +1519,7 @@ enum inferno_status inferno_session_state_size(struct inferno_session *session,
  * Ownership: `buffer` is the caller's.
  * Threads: one at a time inside a session.
  * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY, SIZE_MISMATCH
- * (the buffer is too small: nothing is copied).
+ * (the buffer is too small: nothing is copied), OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_copy_state(struct inferno_session *session,
@@ -1529,7 +1533,8 @@ enum inferno_status inferno_session_copy_state(struct inferno_session *session,
  *
  * Ownership: `buffer` is the caller's and is not kept.
  * Threads: one at a time inside a session.
- * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT (not such a state).
+ * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT (not such a state),
+ * OUT_OF_MEMORY, OUT_OF_BUDGET.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_set_state(struct inferno_session *session,

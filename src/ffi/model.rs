@@ -133,7 +133,7 @@ pub unsafe extern "C" fn inferno_model_options_init(
 /// Threads: any.
 /// Errors: INVALID_ARGUMENT, NOT_FOUND (no such file), IO, INVALID_MODEL,
 /// UNSUPPORTED (the text names all operators concerned), LIMIT_EXCEEDED,
-/// DEADLINE_EXCEEDED, OUT_OF_MEMORY.
+/// DEADLINE_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_model_load(
@@ -158,7 +158,8 @@ pub unsafe extern "C" fn inferno_model_load(
 /// when the call returns.
 /// Threads: any.
 /// Errors: INVALID_ARGUMENT, INVALID_MODEL, UNSUPPORTED, LIMIT_EXCEEDED,
-/// DEADLINE_EXCEEDED, OUT_OF_MEMORY; IO and NOT_FOUND for external data.
+/// DEADLINE_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET; IO and NOT_FOUND for
+/// external data.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_model_load_memory(
@@ -196,7 +197,8 @@ pub unsafe extern "C" fn inferno_model_load_memory(
 /// Threads: any; the reader's callbacks run one at a time, on a thread of
 /// Inferno's or the caller's.
 /// Errors: INVALID_ARGUMENT, NOT_FOUND and IO (from the reader), INVALID_MODEL,
-/// UNSUPPORTED, LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY.
+/// UNSUPPORTED, LIMIT_EXCEEDED, DEADLINE_EXCEEDED, OUT_OF_MEMORY,
+/// OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_model_load_reader(
@@ -224,7 +226,7 @@ pub unsafe extern "C" fn inferno_model_load_reader(
 ///
 /// Ownership: as `inferno_model_load`.
 /// Threads: any.
-/// Errors: INVALID_ARGUMENT, OUT_OF_MEMORY.
+/// Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_model_load_default(

@@ -192,7 +192,7 @@ pub unsafe extern "C" fn inferno_run_options_init(
 /// Threads: any.
 /// Errors: INVALID_HANDLE, INVALID_ARGUMENT, NOT_FOUND (a name the model does
 /// not have), DTYPE_MISMATCH, SHAPE_MISMATCH, SIZE_MISMATCH, INVALID_MODEL,
-/// UNSUPPORTED, OUT_OF_MEMORY.
+/// UNSUPPORTED, LIMIT_EXCEEDED, OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_new(
@@ -253,7 +253,7 @@ pub unsafe extern "C" fn inferno_session_set_shape(
 ///
 /// Threads: one at a time inside a session.
 /// Errors: INVALID_HANDLE, BUSY, NOT_READY (the text names the open dim),
-/// SHAPE_MISMATCH, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY.
+/// SHAPE_MISMATCH, INVALID_MODEL, UNSUPPORTED, OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub extern "C" fn inferno_session_prepare(session: *mut inferno_session) -> inferno_status {
@@ -269,7 +269,7 @@ pub extern "C" fn inferno_session_prepare(session: *mut inferno_session) -> infe
 /// Threads: one at a time inside a session; do not write during a run.
 /// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_FOUND (no such index),
 /// NOT_READY (the text names the open dim), UNSUPPORTED (a string tensor, a
-/// constant, a recurrent state, a bound input), OUT_OF_MEMORY.
+/// constant, a recurrent state, a bound input), OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_input(
@@ -320,7 +320,8 @@ pub unsafe extern "C" fn inferno_session_output(
 /// Ownership: `tensor` and its memory stay the caller's and are not kept.
 /// Threads: one at a time inside a session.
 /// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_FOUND, DTYPE_MISMATCH,
-/// SHAPE_MISMATCH, SIZE_MISMATCH, UNSUPPORTED (a constant), OUT_OF_MEMORY.
+/// SHAPE_MISMATCH, SIZE_MISMATCH, UNSUPPORTED (a constant), OUT_OF_MEMORY,
+/// OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_set_input(
@@ -463,7 +464,8 @@ pub extern "C" fn inferno_session_reset(session: *mut inferno_session) -> infern
 /// it: 0 for a session without state pairs.
 ///
 /// Threads: one at a time inside a session.
-/// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim).
+/// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim),
+/// OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_state_size(
@@ -486,7 +488,7 @@ pub unsafe extern "C" fn inferno_session_state_size(
 /// Ownership: `buffer` is the caller's.
 /// Threads: one at a time inside a session.
 /// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY, SIZE_MISMATCH
-/// (the buffer is too small: nothing is copied).
+/// (the buffer is too small: nothing is copied), OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_copy_state(
@@ -507,7 +509,8 @@ pub unsafe extern "C" fn inferno_session_copy_state(
 ///
 /// Ownership: `buffer` is the caller's and is not kept.
 /// Threads: one at a time inside a session.
-/// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT (not such a state).
+/// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT (not such a state),
+/// OUT_OF_MEMORY, OUT_OF_BUDGET.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_set_state(

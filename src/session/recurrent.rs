@@ -114,7 +114,7 @@ impl Inner {
         }
         let mut values = Vec::with_capacity(self.pairs.len());
         for pair in &self.pairs {
-            let value = rest.value(pair).ok_or_else(|| refused("it has other state pairs"))?;
+            let value = rest.value(pair).ok_or_else(|| refused("it has other state pairs"))??;
             check(&self.model.inputs()[pair.input], value.dtype(), value.shape())?;
             values.push(value);
         }
@@ -140,7 +140,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next value, when it is the one of `pair`.
-    fn value(&mut self, pair: &Pair) -> Option<Value> {
+    fn value(&mut self, pair: &Pair) -> Option<Result<Value>> {
         let same = self.u32()? == pair.input as u32 && self.u32()? == pair.output as u32;
         let dtype = DType::from_onnx(self.u32()? as i32)?;
         let rank = self.u32()? as usize;
@@ -153,6 +153,6 @@ impl<'a> Cursor<'a> {
         }
         let shape = Shape::new(&dims[..rank]).ok()?;
         let bytes = self.take(shape.size_bytes(dtype))?;
-        Value::from_bytes(dtype, shape, bytes).ok()
+        Some(Value::from_bytes(dtype, shape, bytes))
     }
 }
