@@ -80,9 +80,16 @@ pub fn known(name: &str) -> bool {
     list.iter().any(|n| n == name)
 }
 
+/// Counts a call that no budget may refuse; returns whether it succeeded.
+pub fn call(name: &str, status: inferno_status) -> bool {
+    let over = status == inferno_status::OutOfBudget;
+    ensure(!over, || format!("{name} answered OUT_OF_BUDGET: {}", error_text()));
+    budgeted_call(name, status)
+}
+
 /// Counts a call and checks its status against the thread's text. Returns
 /// whether it succeeded.
-pub fn call(name: &str, status: inferno_status) -> bool {
+pub fn budgeted_call(name: &str, status: inferno_status) -> bool {
     CALLS.fetch_add(1, Ordering::Relaxed);
     if status == inferno_status::DeadlineExceeded {
         DEADLINES.fetch_add(1, Ordering::Relaxed);

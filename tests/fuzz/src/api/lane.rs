@@ -1,16 +1,17 @@
 //! A lane: its choices, the pool of handles it shares, and the memory that it
 //! hands to the library, all of which lives until every session is gone.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Budget, Holder, Ledger};
 use fuzz::bytes::Bytes;
-use fuzz::check::{call, ensure};
+use fuzz::check::{budgeted_call, call, ensure, error_text};
 use fuzz::models::{self, Known, Port};
 use fuzz::onnx::{STRING, split};
+use inferno::ffi::memory::INFERNO_NO_BUDGET;
 use inferno::ffi::status::inferno_status;
 use inferno::ffi::tensor::{INFERNO_MAX_RANK, inferno_dtype_size, inferno_tensor};
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut, without_provenance_mut};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 pub static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(models::all);
@@ -31,6 +32,10 @@ pub struct Pool {
     pub sessions: [Slot; SLOTS],
     /// Memory bound to sessions; addresses, to be freed at the end.
     memory: Mutex<Vec<(usize, usize)>>,
+    /// A lane may have set a budget; known before the library knows it.
+    pub budgets: AtomicBool,
+    /// What was reserved since the last trim.
+    pub reserved: AtomicUsize,
     ledger: Option<Mutex<Ledger>>,
 }
 
@@ -56,6 +61,8 @@ pub struct Lane<'a> {
     pub users: usize,
     /// What `inferno_session_copy_state` gave.
     pub saved: Vec<Vec<u8>>,
+    /// Budgets to be taken away, and in how many calls.
+    pub lifts: Vec<(u8, Holder)>,
     texts: Vec<CString>,
 }
 
@@ -72,11 +79,19 @@ impl Picked {
     pub fn as_ptr<T>(&self) -> *mut T {
         without_provenance_mut(self.handle)
     }
+
+    pub fn model(&self) -> Holder {
+        Holder::Model(self.handle)
+    }
+
+    pub fn session(&self) -> Holder {
+        Holder::Session(self.handle)
+    }
 }
 
 impl<'a> Lane<'a> {
     pub fn new(pool: &'a Pool, bytes: Bytes<'a>) -> Lane<'a> {
-        Lane { bytes, pool, users: 0, saved: Vec::new(), texts: Vec::new() }
+        Lane { bytes, pool, users: 0, saved: Vec::new(), lifts: Vec::new(), texts: Vec::new() }
     }
 
     pub fn ledger(&self) -> Option<MutexGuard<'_, Ledger>> {
@@ -110,19 +125,107 @@ impl<'a> Lane<'a> {
         Picked { handle, known, slot }
     }
 
-    /// Counts a call over a handle; one that does not live must be refused.
-    pub fn call(&self, name: &str, status: inferno_status, model: bool, picked: &Picked) -> bool {
+    /// Counts a call over a handle that no budget may refuse; a handle that does
+    /// not live must be refused.
+    pub fn call(&self, name: &str, status: inferno_status, of: Holder) -> bool {
         let done = call(name, status);
+        self.handle_is_right(name, status, of);
+        done
+    }
+
+    /// The same of a call that takes memory, so that a budget may refuse it: one
+    /// of those that hold for `of`, or `asked`, which comes with the call.
+    pub fn taking(&self, name: &str, status: inferno_status, of: Holder, asked: Budget) -> bool {
+        self.budget_is_told(name, status, of, asked);
+        let done = budgeted_call(name, status);
+        self.handle_is_right(name, status, of);
+        done
+    }
+
+    fn handle_is_right(&self, name: &str, status: inferno_status, of: Holder) {
         if let Some(ledger) = self.ledger() {
-            let set = if model { &ledger.models } else { &ledger.sessions };
-            let lives = set.contains(&picked.handle);
-            ensure(lives || !done, || format!("{name} took {:#x}, which is dead", picked.handle));
+            let (lives, handle) = match of {
+                Holder::Runtime => return,
+                Holder::Model(handle) => (ledger.model_lives(handle), handle),
+                Holder::Session(handle) => (ledger.session_lives(handle), handle),
+            };
+            let done = status == inferno_status::Ok;
+            ensure(lives || !done, || format!("{name} took {handle:#x}, which is dead"));
             ensure(!lives || status != inferno_status::InvalidHandle, || {
-                format!("{name} refused {:#x}, which lives", picked.handle)
+                format!("{name} refused {handle:#x}, which lives")
             });
             ensure(status != inferno_status::Busy, || format!("{name}: busy with itself"));
         }
-        done
+    }
+
+    /// Without a hard budget nothing is out of it; with one, the text gives it.
+    fn budget_is_told(&self, name: &str, status: inferno_status, of: Holder, asked: Budget) {
+        if status != inferno_status::OutOfBudget {
+            return;
+        }
+        let text = error_text();
+        let told = match self.ledger() {
+            None => self.pool.budgets.load(Relaxed),
+            Some(ledger) => {
+                let mut hard = ledger.chain(of).into_iter().chain([asked]).map(|b| b.hard);
+                let told = |h| text.contains(&format!("hard budget, {h}")) || text.ends_with('…');
+                hard.any(|h| h != INFERNO_NO_BUDGET && told(h))
+            }
+        };
+        ensure(told, || format!("{name} answered OUT_OF_BUDGET with no such budget: {text}"));
+    }
+
+    /// Makes a call that takes memory. Alone, one that failed under budgets is
+    /// made again without them at times: what a budget refused may be had then,
+    /// and what failed for another reason still fails for that. `make` is told
+    /// whether it is to leave out the budgets that come with the call, `asked`.
+    pub fn tried(
+        &mut self,
+        name: &str,
+        of: Holder,
+        asked: Budget,
+        mut make: impl FnMut(bool) -> inferno_status,
+    ) -> inferno_status {
+        use inferno_status::*;
+        let first = make(false);
+        let chain = self.ledger().map(|l| l.chain(of)).unwrap_or_default();
+        let bounded = chain.iter().chain([&asked]).any(|b| b.hard != INFERNO_NO_BUDGET);
+        // What depends on the time, too, says nothing.
+        if chain.is_empty()
+            || !bounded
+            || matches!(first, Ok | InvalidHandle | DeadlineExceeded | LimitExceeded)
+            || self.bytes.byte() >= if first == OutOfBudget { 128 } else { 40 }
+        {
+            return first;
+        }
+        self.taking(name, first, of, asked);
+        if !crate::memory::lift_all(self, of) {
+            return first;
+        }
+        let again = make(true);
+        let same = matches!(again, DeadlineExceeded | LimitExceeded) || again == first;
+        ensure(again != OutOfBudget && (same || first == OutOfBudget), || {
+            format!(
+                "{name} answered {first:?} under a budget and {again:?} without: {}",
+                error_text()
+            )
+        });
+        again
+    }
+
+    /// Budgets, mostly near to what these models take.
+    pub fn budget(&mut self) -> Budget {
+        let mut one = || match self.bytes.byte() {
+            0..50 => INFERNO_NO_BUDGET,
+            50..60 => 0,
+            60..100 => self.bytes.byte().into(),
+            100..180 => u64::from(self.bytes.byte()) << 6,
+            180..220 => u64::from(self.bytes.byte()) << 10,
+            220..240 => self.bytes.u64() % (1 << 20),
+            _ => self.bytes.odd() as u64,
+        };
+        let (hard, soft) = (one(), one());
+        Budget { soft, hard }
     }
 
     /// An index: mostly of an existing port.

@@ -1,10 +1,11 @@
 //! What a single lane knows that must hold: which handles live, which views
-//! are still valid, what outputs are bound to. With several lanes nobody knows.
+//! are still valid, what outputs are bound to, what may be held. With several
+//! lanes nobody knows.
 
 use fuzz::check::{ensure, text, touch};
 use fuzz::onnx::STRING;
-use inferno::ffi::tensor::inferno_tensor;
-use std::collections::{HashMap, HashSet};
+use inferno::ffi::{memory::INFERNO_NO_BUDGET, tensor::inferno_tensor};
+use std::collections::HashMap;
 use std::ffi::c_char;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,16 +24,109 @@ struct View {
 // SAFETY: what a view points to belongs to a session, which any thread may use.
 unsafe impl Send for View {}
 
+/// What an account may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    pub soft: u64,
+    pub hard: u64,
+}
+
+impl Budget {
+    pub const NONE: Budget = Budget { soft: INFERNO_NO_BUDGET, hard: INFERNO_NO_BUDGET };
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::NONE
+    }
+}
+
+/// Whose budget it is.
+#[derive(Clone, Copy)]
+pub enum Holder {
+    Runtime,
+    Model(usize),
+    Session(usize),
+}
+
+/// A live session's budget, and the place of its model's, which goes on to hold
+/// when the model's handle is freed.
+struct Opened {
+    budget: Budget,
+    model: usize,
+}
+
 #[derive(Default)]
 pub struct Ledger {
-    pub models: HashSet<usize>,
-    pub sessions: HashSet<usize>,
+    /// Live models, and the place of each one's budget in `budgets`.
+    models: HashMap<usize, usize>,
+    sessions: HashMap<usize, Opened>,
+    budgets: Vec<Budget>,
+    /// The runtime's budget.
+    pub runtime: Budget,
+    /// Memory comes from the host.
+    pub host: bool,
     /// Buffer and size of each bound output.
     pub bound: HashMap<(usize, usize), (usize, usize)>,
     views: Vec<View>,
 }
 
 impl Ledger {
+    pub fn model_lives(&self, model: usize) -> bool {
+        self.models.contains_key(&model)
+    }
+
+    pub fn session_lives(&self, session: usize) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    pub fn model_began(&mut self, model: usize, budget: Budget) {
+        self.budgets.push(budget);
+        let before = self.models.insert(model, self.budgets.len() - 1);
+        ensure(before.is_none(), || "a load gave a live handle again".into());
+    }
+
+    pub fn model_ended(&mut self, model: usize) {
+        self.models.remove(&model);
+    }
+
+    pub fn session_began(&mut self, session: usize, model: usize, budget: Budget) {
+        let Some(model) = self.models.get(&model).copied() else {
+            return; // (It is told as a finding that the dead one was taken.)
+        };
+        let before = self.sessions.insert(session, Opened { budget, model });
+        ensure(before.is_none(), || "session_new gave a live handle".into());
+    }
+
+    /// The budget of what lives.
+    pub fn budget(&mut self, of: Holder) -> Option<&mut Budget> {
+        match of {
+            Holder::Runtime => Some(&mut self.runtime),
+            Holder::Model(model) => self.budgets.get_mut(*self.models.get(&model)?),
+            Holder::Session(session) => Some(&mut self.sessions.get_mut(&session)?.budget),
+        }
+    }
+
+    /// The budgets that hold for `of`, its own first.
+    pub fn chain(&self, of: Holder) -> Vec<Budget> {
+        let model = |at: usize| self.budgets.get(at).copied();
+        let (own, above) = match of {
+            Holder::Runtime => (None, None),
+            Holder::Model(handle) => (self.models.get(&handle).and_then(|at| model(*at)), None),
+            Holder::Session(handle) => match self.sessions.get(&handle) {
+                Some(opened) => (Some(opened.budget), model(opened.model)),
+                None => (None, None),
+            },
+        };
+        own.into_iter().chain(above).chain([self.runtime]).collect()
+    }
+
+    /// The live model that a session was made over.
+    pub fn model_of(&self, session: usize) -> Option<usize> {
+        let place = self.sessions.get(&session)?.model;
+        self.models.iter().find(|(_, at)| **at == place).map(|(handle, _)| *handle)
+    }
+
     /// A view that the library has just given. Earlier ones stay valid.
     pub fn saw(&mut self, session: usize, side: Side, index: usize, tensor: inferno_tensor) {
         self.views.push(View { session, side, index, tensor });

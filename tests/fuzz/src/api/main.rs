@@ -6,6 +6,7 @@
 
 mod lane;
 mod ledger;
+mod memory;
 mod models;
 mod reader;
 mod runtime;
@@ -22,8 +23,13 @@ use std::ptr::null;
 /// The calls one lane makes at most: an input should take well under a second.
 const MOST_CALLS: usize = 600;
 
-/// Three of the bytes that choose a call, for seeds.
+/// Some of the bytes that choose a call, for seeds.
 const LOAD: u8 = 8;
+const BUDGET: u8 = 40;
+const NEED: u8 = 46;
+const LIBRARY: u8 = 249;
+const COPY_STATE: u8 = 244;
+const SET_STATE: u8 = 251;
 const NEW: u8 = 80;
 const RUN: u8 = 198;
 
@@ -37,7 +43,23 @@ extern "C" fn LLVMFuzzerInitialize(_: *const i32, _: *const *const *const c_char
                 // What a call does not take of the zeros is nothing in itself.
                 let load = [LOAD, model, 0, 0, 0, 0, 0, 0, 0, 0];
                 let made = [NEW, 0, 0, 100, 0, 0, 0, 0, 0, 0, RUN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-                let lane = [&load[..], &made].concat();
+                // A budget of 1 KiB for the session, then for the model, then of
+                // some more than is held, for all; each with a run under it.
+                let budgets = [[0, 0, 110, 16], [150, 0, 110, 16], [250, 110, 16, 0]];
+                let under = |b: [u8; 4]| {
+                    let run = [&[RUN][..], &[0; 40]].concat();
+                    [&[BUDGET][..], &b, &[0, 0, 3], &run, &[RUN + 10, 0, 0]].concat()
+                };
+                // The need with "batch", and with "n", and a reserve.
+                let need = |symbol| [&[NEED, 0, 1, symbol, 0, 2, 0, 4][..], &[100; 12]].concat();
+                let needs = [need(0), need(1), vec![LIBRARY, 0, 2, 100, 10, 5, 50, 6]].concat();
+                // A state that is saved, and set again while nothing may be held.
+                let new = [NEW, 0, 0, 100, 100, 0, 0, 0];
+                let saved = [COPY_STATE, 0, 0, 0, BUDGET, 0, 0, 55, 0, 0, 7];
+                let set = [SET_STATE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                let state = [&[0; 20][..], &new[..], &saved, &set].concat();
+                let held = [budgets.map(under).concat(), state, needs].concat();
+                let lane = [&load[..], &made, &held].concat();
                 let turn = (RUN - 104..=255).step_by(4).flat_map(|op| [op, 0, 0, 0, 0, 0, 0, 0]);
                 let one = [&lane[..], &turn.collect::<Vec<u8>>()].concat();
                 let seed = [&[lanes][..], &one.repeat(lanes.max(1) as usize)].concat();
@@ -90,15 +112,20 @@ fn run(pool: &Pool, part: &[u8]) -> usize {
         if lane.bytes.is_empty() {
             break;
         }
+        memory::lift_due(&mut lane);
         // Loads and sessions cost a thousand times what the others do.
         match lane.bytes.byte() {
-            0..8 => lane.touch_views(),
+            0 => {}
+            1..8 => lane.touch_views(),
             8..11 => models::load_memory(&mut lane),
             11..13 => models::load_reader(&mut lane),
             13 => models::load_path(&mut lane),
             14 => models::load_default(&mut lane),
             15..18 => models::free(&mut lane),
-            18..48 => models::describe(&mut lane),
+            18..34 => models::describe(&mut lane),
+            34..41 => memory::set_budget(&mut lane),
+            41..46 => memory::stats(&mut lane),
+            46..48 => memory::need(&mut lane),
             48..58 => models::metadata(&mut lane),
             58..61 => runtime::log(&mut lane),
             61..65 => runtime::init(&mut lane),
@@ -120,7 +147,7 @@ fn run(pool: &Pool, part: &[u8]) -> usize {
             234..240 => sessions::reset(&mut lane),
             240..244 => sessions::state_size(&mut lane),
             244..249 => sessions::copy_state(&mut lane),
-            249..251 => runtime::memory(&mut lane),
+            249..251 => memory::library(&mut lane),
             _ => sessions::set_state(&mut lane),
         }
     }

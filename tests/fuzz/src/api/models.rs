@@ -1,21 +1,42 @@
 //! Calls about models.
 
 use crate::lane::{KNOWN, Lane, Place};
+use crate::ledger::{Budget, Holder};
 use crate::reader::Files;
 use fuzz::check::{call, ensure, text};
-use inferno::ffi::{model::*, options::InitStruct, reader::inferno_reader, status::*, tensor::*};
+use inferno::ffi::{limits::*, model::*, options::InitStruct, status::*, tensor::*};
+use inferno::ffi::{memory::INFERNO_NO_BUDGET, reader::inferno_reader};
 use std::ffi::{CString, c_char, c_void};
 use std::os::fd::AsRawFd;
 use std::ptr::null;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Keeps a model that was loaded, or checks that none was.
-fn loaded(lane: &mut Lane, name: &str, status: inferno_status, place: &Place<usize>, model: usize) {
-    let done = call(name, status);
+/// Makes a load, and keeps the model, or checks that there is none. `load` is
+/// told whether the budgets in its options are to be left out.
+fn loaded(
+    lane: &mut Lane,
+    name: &str,
+    place: &Place<usize>,
+    (model, mut budget): (usize, Budget),
+    mut load: impl FnMut(bool) -> inferno_status,
+) {
+    lane.pool.budgets.fetch_or(budget != Budget::NONE, Relaxed);
+    let mut left_out = false;
+    let status = lane.tried(name, Holder::Runtime, budget, |without| {
+        left_out = without;
+        load(without)
+    });
+    if left_out {
+        budget = Budget::NONE;
+    }
+    let done = lane.taking(name, status, Holder::Runtime, budget);
     if let Some(handle) = place.written(name, done) {
         if let Some(mut ledger) = lane.ledger() {
-            ensure(ledger.models.insert(handle), || format!("{name} gave a live handle again"));
+            ledger.model_began(handle, budget);
+        }
+        if budget != Budget::NONE {
+            crate::memory::lift_soon(lane, Holder::Model(handle));
         }
         let at = if lane.bytes.byte() < 128 { 0 } else { lane.bytes.byte() as usize % 8 };
         lane.pool.models[at].handle.store(handle, Relaxed);
@@ -43,6 +64,27 @@ fn content(lane: &mut Lane) -> (usize, Box<[u8]>) {
 struct Kept {
     exact: Vec<u64>,
     limits: Vec<u64>,
+    budget: Budget,
+}
+
+impl Kept {
+    /// Leaves the budgets out.
+    fn without_budget(&mut self, without: bool) {
+        if without && self.budget != Budget::NONE {
+            change::<inferno_model_options>(&mut self.exact, |options| {
+                options.soft_budget_bytes = INFERNO_NO_BUDGET;
+                options.hard_budget_bytes = INFERNO_NO_BUDGET;
+            });
+        }
+    }
+}
+
+/// Changes the struct that `exact` holds, if it holds a whole one.
+pub fn change<T: InitStruct>(exact: &mut [u64], change: impl FnOnce(&mut T)) {
+    if size_of_val(exact) >= size_of::<T>() {
+        // SAFETY: `odd_struct_of` wrote a `T` there.
+        change(unsafe { &mut *exact.as_mut_ptr().cast() });
+    }
 }
 
 /// NULL, or options; the reader must outlive the call too.
@@ -56,7 +98,12 @@ fn options(
     }
     let mut options = inferno_model_options { reader, ..InitStruct::defaults() };
     match lane.bytes.byte() {
-        0..90 => {}
+        0..60 => {}
+        60..90 => {
+            kept.budget = lane.budget();
+            options.soft_budget_bytes = kept.budget.soft;
+            options.hard_budget_bytes = kept.budget.hard;
+        }
         90..120 => options.name = lane.text("called so"),
         120..150 => {
             let limits = limits(lane);
@@ -105,7 +152,7 @@ pub fn odd_struct<T: InitStruct>(lane: &mut Lane, options: T, exact: &mut Vec<u6
     odd_struct_of(lane, options, size, exact)
 }
 
-fn odd_struct_of<T: InitStruct>(
+pub fn odd_struct_of<T: InitStruct>(
     lane: &mut Lane,
     options: T,
     size: usize,
@@ -144,9 +191,11 @@ pub fn load_memory(lane: &mut Lane) {
         _ => (bytes.as_ptr().cast::<c_void>(), bytes.len()),
     };
     let to = place.as_ptr().cast();
-    // SAFETY: the bytes are there, or the size says that they cannot be.
-    let status = unsafe { inferno_model_load_memory(data, size, options, to) };
-    loaded(lane, "model_load_memory", status, &place, model);
+    loaded(lane, "model_load_memory", &place, (model, kept.budget), |without| {
+        kept.without_budget(without);
+        // SAFETY: the bytes are there, or the size says that they cannot be.
+        unsafe { inferno_model_load_memory(data, size, options, to) }
+    });
     files.ended();
 }
 
@@ -170,9 +219,11 @@ pub fn load_reader(lane: &mut Lane) {
     };
     let path = lane.text("pack/model.onnx");
     let to = place.as_ptr().cast();
-    // SAFETY: what the reader needs lives across the call.
-    let status = unsafe { inferno_model_load_reader(from, path, options, to) };
-    loaded(lane, "model_load_reader", status, &place, model);
+    loaded(lane, "model_load_reader", &place, (model, kept.budget), |without| {
+        kept.without_budget(without);
+        // SAFETY: what the reader needs lives across the call.
+        unsafe { inferno_model_load_reader(from, path, options, to) }
+    });
     files.ended();
 }
 
@@ -207,17 +258,19 @@ pub fn load_path(lane: &mut Lane) {
         _ => lane.text("no/such/file.onnx"),
     };
     let to = place.as_ptr().cast();
-    // SAFETY: strings and structs live across the call.
-    let status = unsafe { inferno_model_load(path, options, to) };
-    loaded(lane, "model_load", status, &place, model);
+    loaded(lane, "model_load", &place, (model, kept.budget), |without| {
+        kept.without_budget(without);
+        // SAFETY: strings and structs live across the call.
+        unsafe { inferno_model_load(path, options, to) }
+    });
     files.ended();
 }
 
 pub fn load_default(lane: &mut Lane) {
     let place = Place::<usize>::new(&mut lane.bytes);
     // SAFETY: a place of ours.
-    let status = unsafe { inferno_model_load_default(place.as_ptr().cast()) };
-    loaded(lane, "model_load_default", status, &place, 0);
+    let load = |_| unsafe { inferno_model_load_default(place.as_ptr().cast()) };
+    loaded(lane, "model_load_default", &place, (0, Budget::NONE), load);
 }
 
 pub fn free(lane: &mut Lane) {
@@ -225,10 +278,10 @@ pub fn free(lane: &mut Lane) {
     let status = inferno_model_free(picked.as_ptr());
     if picked.handle == 0 {
         ensure(call("model_free", status), || "model_free refused NULL".into());
-    } else if lane.call("model_free", status, true, &picked)
+    } else if lane.call("model_free", status, picked.model())
         && let Some(mut ledger) = lane.ledger()
     {
-        ledger.models.remove(&picked.handle);
+        ledger.model_ended(picked.handle);
     }
 }
 
@@ -238,7 +291,7 @@ macro_rules! ask {
         let place = Place::<$type>::new(&mut $lane.bytes);
         // SAFETY: strings and places are ours and live across the call.
         let status = unsafe { $function($picked.as_ptr(), $($argument,)* place.as_ptr()) };
-        let done = $lane.call(stringify!($function), status, true, &$picked);
+        let done = $lane.call(stringify!($function), status, $picked.model());
         if let Some($out) = place.written(stringify!($function), done) {
             $show
         }
@@ -291,7 +344,7 @@ pub fn metadata(lane: &mut Lane) {
             let info = odd_struct(lane, inferno_model_info::defaults(), &mut exact).cast_mut();
             // SAFETY: as many bytes as the struct says, or a size to be refused.
             let status = unsafe { inferno_model_get_info(picked.as_ptr(), info) };
-            lane.call("model_get_info", status, true, &picked);
+            lane.call("model_get_info", status, picked.model());
         }
     }
 }

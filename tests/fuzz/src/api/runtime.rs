@@ -1,8 +1,10 @@
 //! Calls about the runtime, the log, and what needs no handle.
 
 use crate::lane::Lane;
+use crate::ledger::Budget;
+use crate::models::{odd_struct, odd_struct_of};
 use fuzz::check::{call, ensure, error_text, plain_call, text};
-use inferno::ffi::{log::*, memory::*, model::*, options::InitStruct, runtime::*, session::*};
+use inferno::ffi::{limits::*, log::*, model::*, options::InitStruct, runtime::*, session::*};
 use inferno::ffi::{status::*, tensor::*};
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -68,38 +70,50 @@ unsafe extern "C" fn host_free(
     }
 }
 
-pub fn memory(lane: &mut Lane) {
-    if lane.bytes.rarely(4) {
-        ensure(call("memory_trim", inferno_memory_trim()), || "memory cannot be trimmed".into());
-    }
-    let mut stats = inferno_memory_stats::defaults();
-    let right = !lane.bytes.rarely(5);
-    if !right {
-        stats.struct_size = lane.bytes.below(size_of::<inferno_memory_stats>());
-    }
-    // SAFETY: a struct of ours, not smaller than it says.
-    let filled = call("memory_get_stats", unsafe { inferno_memory_get_stats(&mut stats) });
-    ensure(filled == right, || format!("stats of {} bytes: {}", stats.struct_size, error_text()));
-}
-
 pub fn init(lane: &mut Lane) {
     let (mut exact, allocator) = (Vec::new(), ALLOCATOR);
+    let (mut budget, mut host) = (Budget::NONE, false);
     let options = match lane.bytes.byte() {
         0..100 => null(),
         n => {
-            let options = inferno_runtime_options {
+            host = n % 3 == 0;
+            let mut options = inferno_runtime_options {
                 log_callback: Some(line),
                 log_user_data: std::ptr::without_provenance_mut(USER),
                 log_level: i32::from(n % 8),
-                allocator: if n % 3 == 0 { &raw const allocator } else { null() },
+                allocator: if host { &raw const allocator } else { null() },
                 ..InitStruct::defaults()
             };
-            crate::models::odd_struct(lane, options, &mut exact)
+            if n < 180 {
+                odd_struct(lane, options, &mut exact)
+            } else {
+                options.memory_decay_ms = match lane.bytes.byte() {
+                    0..100 => 0,
+                    100..200 => u64::MAX,
+                    _ => lane.bytes.odd() as u64,
+                };
+                // All of an input's calls are under it.
+                if lane.bytes.rarely(3) {
+                    budget = lane.budget();
+                    (options.soft_budget_bytes, options.hard_budget_bytes) =
+                        (budget.soft, budget.hard);
+                }
+                odd_struct_of(lane, options, size_of_val(&options), &mut exact)
+            }
         }
     };
     // SAFETY: as many bytes as the struct says, or a size to be refused.
     if call("init", unsafe { inferno_init(options) }) {
+        // Options count for the first user only.
+        if lane.users == 0
+            && let Some(mut ledger) = lane.ledger()
+        {
+            (ledger.runtime, ledger.host) = (budget, host);
+        }
         lane.users += 1;
+        if budget != Budget::NONE {
+            crate::memory::lift_soon(lane, crate::ledger::Holder::Runtime);
+        }
     }
 }
 

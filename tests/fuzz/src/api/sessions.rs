@@ -1,15 +1,26 @@
 //! Calls about sessions.
 
 use crate::lane::{Lane, Picked, Place};
-use crate::ledger::Side;
-use crate::models::odd_struct;
+use crate::ledger::{Budget, Holder, Side};
+use crate::models::{change, odd_struct};
 use fuzz::check::{call, ensure};
 use inferno::ffi::{options::InitStruct, session::*, status::inferno_status, tensor::*};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
 
 fn done(lane: &Lane, name: &str, status: inferno_status, picked: &Picked) -> bool {
-    lane.call(name, status, false, picked)
+    lane.call(name, status, picked.session())
+}
+
+/// A call that takes memory, which a budget may refuse.
+fn taken(
+    lane: &mut Lane,
+    name: &str,
+    picked: &Picked,
+    mut make: impl FnMut() -> inferno_status,
+) -> bool {
+    let status = lane.tried(name, picked.session(), Budget::NONE, |_| make());
+    lane.taking(name, status, picked.session(), Budget::NONE)
 }
 
 /// A tensor as an argument: NULL when there is none.
@@ -21,63 +32,129 @@ fn dims_of(tensor: &inferno_tensor) -> Option<&[i64]> {
     tensor.dims.get(..usize::try_from(tensor.rank).ok()?)
 }
 
-/// A session, with up to two of each kind of option.
+/// Options of a session with up to two of each kind, and what they point to.
+pub struct Options {
+    symbols: Vec<inferno_symbol_value>,
+    shapes: Vec<inferno_input_shape>,
+    constants: Vec<inferno_input_constant>,
+    states: Vec<inferno_state_pair>,
+    whole: inferno_session_options,
+    /// The struct as it is given when its size is odd.
+    exact: Vec<u64>,
+    given: Given,
+    pub budget: Budget,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Given {
+    Null,
+    Whole,
+    Exact,
+}
+
+impl Options {
+    pub fn new(lane: &mut Lane, picked: &Picked) -> Options {
+        let mut o = Options {
+            symbols: vec![],
+            shapes: vec![],
+            constants: vec![],
+            states: vec![],
+            whole: InitStruct::defaults(),
+            exact: vec![],
+            given: Given::Whole,
+            budget: Budget::NONE,
+        };
+        for at in 0..lane.bytes.below(3) {
+            let symbol = lane.bytes.pick(&["batch", "n", "height", "width"]);
+            let symbol = lane.text(symbol);
+            o.symbols.push(inferno_symbol_value { symbol, value: lane.bytes.dim() });
+            let port = picked.known.inputs[at % picked.known.inputs.len()];
+            let (input, what) = (lane.text(port.0), lane.bytes.below(6));
+            let output = lane.text(picked.known.outputs[0].0);
+            let Some(value) = lane.tensor(Some(&port)) else {
+                continue;
+            };
+            match what {
+                0 => {
+                    let (rank, dims) = (value.rank, value.dims);
+                    o.shapes.push(inferno_input_shape { input, rank, dims });
+                }
+                1 => o.constants.push(inferno_input_constant { input, value }),
+                2..4 => o.states.push(inferno_state_pair { input, output }),
+                _ => {}
+            }
+        }
+        // The state of the model that has one.
+        if picked.known.name == "accumulator" && lane.bytes.byte() < 200 {
+            let (input, output) = (c"state".as_ptr(), c"state_out".as_ptr());
+            o.states.push(inferno_state_pair { input, output });
+            o.symbols.push(inferno_symbol_value { symbol: c"batch".as_ptr(), value: 2 });
+        }
+        (o.whole.symbols, o.whole.symbol_count) = (o.symbols.as_ptr(), o.symbols.len());
+        (o.whole.shapes, o.whole.shape_count) = (o.shapes.as_ptr(), o.shapes.len());
+        (o.whole.constants, o.whole.constant_count) = (o.constants.as_ptr(), o.constants.len());
+        (o.whole.states, o.whole.state_count) = (o.states.as_ptr(), o.states.len());
+        match lane.bytes.byte() {
+            0..40 => o.given = Given::Null,
+            40..195 => {}
+            195..220 => o.set_budget(lane.budget()),
+            220..228 => {
+                // NULL with a count, and a count that no memory holds.
+                o.whole.symbols = null();
+                o.whole.shape_count = usize::MAX;
+            }
+            _ => {
+                odd_struct(lane, o.whole, &mut o.exact);
+                o.given = Given::Exact;
+            }
+        }
+        o
+    }
+
+    /// Sets the budgets; the rest stays as it is given.
+    pub fn set_budget(&mut self, budget: Budget) {
+        if self.given == Given::Null {
+            (self.given, self.whole) = (Given::Whole, InitStruct::defaults());
+        }
+        let set = |options: &mut inferno_session_options| {
+            options.soft_budget_bytes = budget.soft;
+            options.hard_budget_bytes = budget.hard;
+        };
+        set(&mut self.whole);
+        change(&mut self.exact, set);
+        self.budget = budget;
+    }
+
+    /// As an argument.
+    pub fn as_ptr(&self) -> *const inferno_session_options {
+        match self.given {
+            Given::Null => null(),
+            Given::Whole => &self.whole,
+            Given::Exact => self.exact.as_ptr().cast(),
+        }
+    }
+}
+
 pub fn new(lane: &mut Lane) {
     let picked = lane.model();
-    let (mut symbols, mut shapes, mut constants, mut states) = (vec![], vec![], vec![], vec![]);
-    for at in 0..lane.bytes.below(3) {
-        let symbol = lane.bytes.pick(&["batch", "n", "height", "width"]);
-        let symbol = lane.text(symbol);
-        symbols.push(inferno_symbol_value { symbol, value: lane.bytes.dim() });
-        let port = picked.known.inputs[at % picked.known.inputs.len()];
-        let (input, what) = (lane.text(port.0), lane.bytes.below(6));
-        let output = lane.text(picked.known.outputs[0].0);
-        let Some(value) = lane.tensor(Some(&port)) else {
-            continue;
-        };
-        match what {
-            0 => shapes.push(inferno_input_shape { input, rank: value.rank, dims: value.dims }),
-            1 => constants.push(inferno_input_constant { input, value }),
-            2..4 => states.push(inferno_state_pair { input, output }),
-            _ => {}
-        }
-    }
-    // The state of the model that has one.
-    if picked.known.name == "accumulator" && lane.bytes.byte() < 200 {
-        let (input, output) = (c"state".as_ptr(), c"state_out".as_ptr());
-        states.push(inferno_state_pair { input, output });
-        symbols.push(inferno_symbol_value { symbol: c"batch".as_ptr(), value: 2 });
-    }
-    let mut options = inferno_session_options {
-        symbols: symbols.as_ptr(),
-        symbol_count: symbols.len(),
-        shapes: shapes.as_ptr(),
-        shape_count: shapes.len(),
-        constants: constants.as_ptr(),
-        constant_count: constants.len(),
-        states: states.as_ptr(),
-        state_count: states.len(),
-        ..InitStruct::defaults()
-    };
-    let mut exact = Vec::new();
-    let given = match lane.bytes.byte() {
-        0..40 => null(),
-        40..220 => &raw const options,
-        220..228 => {
-            // NULL with a count, and a count that no memory holds.
-            options.symbols = null();
-            options.shape_count = usize::MAX;
-            &raw const options
-        }
-        _ => odd_struct(lane, options, &mut exact),
-    };
+    let mut options = Options::new(lane, &picked);
     let place = Place::<usize>::new(&mut lane.bytes);
-    // SAFETY: arrays, strings and structs live across the call.
-    let status = unsafe { inferno_session_new(picked.as_ptr(), given, place.as_ptr().cast()) };
-    let made = lane.call("session_new", status, true, &picked);
+    let asked = options.budget;
+    lane.pool.budgets.fetch_or(asked != Budget::NONE, Relaxed);
+    let status = lane.tried("session_new", picked.model(), asked, |without| {
+        if without && asked != Budget::NONE {
+            options.set_budget(Budget::NONE);
+        }
+        // SAFETY: arrays, strings and structs live across the call.
+        unsafe { inferno_session_new(picked.as_ptr(), options.as_ptr(), place.as_ptr().cast()) }
+    });
+    let made = lane.taking("session_new", status, picked.model(), options.budget);
     if let Some(handle) = place.written("session_new", made) {
         if let Some(mut ledger) = lane.ledger() {
-            ensure(ledger.sessions.insert(handle), || "session_new gave a live handle".into());
+            ledger.session_began(handle, picked.handle, options.budget);
+        }
+        if options.budget != Budget::NONE {
+            crate::memory::lift_soon(lane, Holder::Session(handle));
         }
         let at = if lane.bytes.byte() < 128 { 0 } else { lane.bytes.byte() as usize % 8 };
         let model = picked.slot.map_or(0, |s| lane.pool.models[s].model.load(Relaxed));
@@ -125,8 +202,7 @@ fn shape_may_differ(lane: &Lane, picked: &Picked, index: usize, dims: Option<&[i
 
 pub fn prepare(lane: &mut Lane) {
     let picked = lane.session();
-    let status = inferno_session_prepare(picked.as_ptr());
-    done(lane, "session_prepare", status, &picked);
+    taken(lane, "session_prepare", &picked, || inferno_session_prepare(picked.as_ptr()));
 }
 
 /// The view of an input or output; `None` when the call failed.
@@ -137,8 +213,12 @@ fn view(lane: &mut Lane, picked: &Picked, side: Side, index: usize) -> Option<in
         Side::Output => ("session_output", inferno_session_output),
     };
     // SAFETY: a place of ours.
-    let status = unsafe { get(picked.as_ptr(), index, place.as_ptr()) };
-    let given = place.written(name, done(lane, name, status, picked))?;
+    let make = || unsafe { get(picked.as_ptr(), index, place.as_ptr()) };
+    let given = match side {
+        Side::Input => taken(lane, name, picked, make),
+        Side::Output => done(lane, name, make(), picked),
+    };
+    let given = place.written(name, given)?;
     let rank = usize::try_from(given.rank).unwrap_or(usize::MAX);
     ensure(rank <= INFERNO_MAX_RANK, || format!("a view of rank {rank}"));
     let elements = given.dims[..rank].iter().map(|d| *d as u128).product::<u128>();
@@ -175,8 +255,8 @@ pub fn set_input(lane: &mut Lane) {
 fn set(lane: &mut Lane, picked: &Picked, index: usize) {
     let tensor = lane.tensor(picked.known.inputs.get(index));
     // SAFETY: the memory is there, or the tensor is to be refused unread.
-    let status = unsafe { inferno_session_set_input(picked.as_ptr(), index, argument(&tensor)) };
-    done(lane, "session_set_input", status, picked);
+    let make = || unsafe { inferno_session_set_input(picked.as_ptr(), index, argument(&tensor)) };
+    taken(lane, "session_set_input", picked, make);
     shape_may_differ(lane, picked, index, tensor.as_ref().and_then(dims_of));
 }
 
@@ -238,15 +318,17 @@ pub fn run(lane: &mut Lane) {
         _ => odd_struct(lane, inferno_run_options::defaults(), &mut exact),
     };
     // SAFETY: as many bytes as the struct says, or a size to be refused.
-    let status = unsafe { inferno_session_run(picked.as_ptr(), options) };
-    after_run(lane, status, &picked);
+    let done = taken(lane, "session_run", &picked, || unsafe {
+        inferno_session_run(picked.as_ptr(), options)
+    });
+    after_run(lane, done, &picked);
 }
 
-fn after_run(lane: &mut Lane, status: inferno_status, picked: &Picked) {
+fn after_run(lane: &mut Lane, done: bool, picked: &Picked) {
     if let Some(mut ledger) = lane.ledger() {
         ledger.ended(picked.handle, Side::Output);
     }
-    if done(lane, "session_run", status, picked) && lane.ledger().is_some() {
+    if done && lane.ledger().is_some() {
         for index in 0..picked.known.outputs.len() {
             let shown = view(lane, picked, Side::Output, index);
             if let (Some(shown), Some(ledger)) = (shown, lane.ledger()) {
@@ -263,8 +345,10 @@ pub fn whole_run(lane: &mut Lane) {
         set(lane, &picked, index);
     }
     // SAFETY: NULL means the defaults.
-    let status = unsafe { inferno_session_run(picked.as_ptr(), null()) };
-    after_run(lane, status, &picked);
+    let done = taken(lane, "session_run", &picked, || unsafe {
+        inferno_session_run(picked.as_ptr(), null())
+    });
+    after_run(lane, done, &picked);
 }
 
 pub fn reset(lane: &mut Lane) {
@@ -280,16 +364,16 @@ pub fn state_size(lane: &mut Lane) {
     let picked = lane.session();
     let place = Place::<usize>::new(&mut lane.bytes);
     // SAFETY: a place of ours.
-    let status = unsafe { inferno_session_state_size(picked.as_ptr(), place.as_ptr()) };
-    place.written("session_state_size", done(lane, "session_state_size", status, &picked));
+    let make = || unsafe { inferno_session_state_size(picked.as_ptr(), place.as_ptr()) };
+    place.written("session_state_size", taken(lane, "session_state_size", &picked, make));
 }
 
 pub fn copy_state(lane: &mut Lane) {
     let picked = lane.session();
     let mut size = 0;
     // SAFETY: a place of ours.
-    let status = unsafe { inferno_session_state_size(picked.as_ptr(), &mut size) };
-    done(lane, "session_state_size", status, &picked);
+    let make = || unsafe { inferno_session_state_size(picked.as_ptr(), &mut size) };
+    taken(lane, "session_state_size", &picked, make);
     let size = match lane.bytes.byte() {
         0..200 => size,
         200..220 => size.saturating_sub(1),
@@ -298,8 +382,8 @@ pub fn copy_state(lane: &mut Lane) {
     let mut buffer = vec![0xa5u8; size];
     let data = if lane.bytes.rarely(16) { null_mut() } else { buffer.as_mut_ptr() };
     // SAFETY: the buffer has its size, or is NULL.
-    let status = unsafe { inferno_session_copy_state(picked.as_ptr(), data.cast(), size) };
-    if done(lane, "session_copy_state", status, &picked) {
+    let make = || unsafe { inferno_session_copy_state(picked.as_ptr(), data.cast(), size) };
+    if taken(lane, "session_copy_state", &picked, make) {
         lane.saved.push(buffer);
     } else {
         let untouched = buffer.iter().all(|b| *b == 0xa5);
@@ -329,7 +413,7 @@ pub fn set_state(lane: &mut Lane) {
         _ => (state.as_ptr(), usize::MAX),
     };
     // SAFETY: the bytes are there, or the size says that they cannot be.
-    let status = unsafe { inferno_session_set_state(picked.as_ptr(), data.cast(), size) };
-    done(lane, "session_set_state", status, &picked);
+    let make = || unsafe { inferno_session_set_state(picked.as_ptr(), data.cast(), size) };
+    taken(lane, "session_set_state", &picked, make);
     shape_may_differ(lane, &picked, usize::MAX, None);
 }

@@ -9,7 +9,7 @@ mod build;
 use fuzz::bytes::Bytes;
 use fuzz::check::{call, deadlines, ensure, input_begins, renew_when_worn, text, touch};
 use fuzz::onnx::{I64, STRING};
-use inferno::ffi::{model::*, options::InitStruct, runtime::*, session::*, tensor::*};
+use inferno::ffi::{limits::*, model::*, options::InitStruct, runtime::*, session::*, tensor::*};
 use libfuzzer_sys as _;
 use std::ffi::{CString, c_char};
 use std::ptr::{null, null_mut};
