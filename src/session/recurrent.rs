@@ -142,7 +142,7 @@ impl<'a> Cursor<'a> {
     /// The next value, when it is the one of `pair`.
     fn value(&mut self, pair: &Pair) -> Option<Result<Value>> {
         let same = self.u32()? == pair.input as u32 && self.u32()? == pair.output as u32;
-        let dtype = DType::from_onnx(self.u32()? as i32)?;
+        let dtype = DType::from_onnx(self.u32()? as i32).filter(|d| *d != DType::String)?;
         let rank = self.u32()? as usize;
         if !same || rank > MAX_RANK {
             return None;
