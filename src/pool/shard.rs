@@ -20,9 +20,11 @@ pub(super) static DECAY: AtomicU64 = AtomicU64::new(DEFAULT_DECAY);
 /// How long what is not used is kept when nobody says otherwise.
 pub const DEFAULT_DECAY: u64 = 10_000;
 
-/// How many runs are given back before the clock is looked at, and how many
-/// units have to be idle for their pages to be given back.
+/// How many runs are given back before the clock is looked at.
 const LOOKED_AT: u32 = 32;
+/// Bytes that have to be idle for their pages to be given back: fewer are not
+/// worth the call.
+const WORTH_A_CALL: usize = 128 << 10;
 
 static ALL: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
 
@@ -414,9 +416,9 @@ impl Shard {
             if now - body.since < DECAY.load(Ordering::Relaxed) {
                 return;
             }
-            let (idle, units) = (body.idle_units(), LOOKED_AT as usize);
+            let idle = body.idle_units() * kind.unit();
             body.begin_period(now);
-            if idle >= units && (*chunk).head.source == SourceId::SYSTEM {
+            if idle >= WORTH_A_CALL && (*chunk).head.source == SourceId::SYSTEM {
                 Self::purge_chunk(chunk, kind);
             }
         }

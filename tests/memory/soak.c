@@ -115,7 +115,19 @@ static long resident_kib(void) {
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* So many runs; the most that was resident in the second quarter and in the second half. */
+static int by_size(const void *a, const void *b) {
+    long x = *(const long *)a, y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median of a quarter of the samples; it sorts them. */
+static long median(long *samples) {
+    qsort(samples, SAMPLES / 4, sizeof *samples, by_size);
+    return samples[SAMPLES / 8];
+}
+
+/* So many runs; the median of what was resident in the second quarter and in the last. What is
+ * idle goes back to the system only after a decay, so that single samples are higher than the rest. */
 static void spell(long runs, int show, long *early, long *late) {
     must(inferno_init(NULL), "init");
     atomic_store(&left, runs);
@@ -126,7 +138,7 @@ static void spell(long runs, int show, long *early, long *late) {
             exit(1);
         }
     }
-    *early = *late = 0;
+    long resident[SAMPLES];
     for (int sample = 1; sample <= SAMPLES; sample++) {
         while (atomic_load(&done) < runs / SAMPLES * sample) {
             nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
@@ -140,11 +152,10 @@ static void spell(long runs, int show, long *early, long *late) {
                    (unsigned long long)stats.cached_bytes / 1024);
             fflush(stdout);
         }
-        long *place = sample > SAMPLES / 2 ? late : sample > SAMPLES / 4 ? early : NULL;
-        if (place != NULL && now > *place) {
-            *place = now;
-        }
+        resident[sample - 1] = now;
     }
+    *early = median(&resident[SAMPLES / 4]);
+    *late = median(&resident[3 * SAMPLES / 4]);
     for (int i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
     }
