@@ -6,10 +6,10 @@
 //!
 //! # Layers
 //!
-//! `ffi → runtime → session → plan → model → tensor`; [`error`], [`log`],
+//! `ffi → runtime → session → plan → model → kernels → tensor`; [`error`], [`log`],
 //! [`host`], [`pool`] and [`work`] serve everyone above them. Nobody imports
 //! `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
-//! `ffi`, `pool`, `host/memory.rs`, `work` and `session/bind.rs`, where the
+//! `ffi`, `pool`, `kernels`, `host/memory.rs`, `work` and `session/bind.rs`, where the
 //! host's own buffers are. `tests/layers.rs` checks all three.
 //!
 //! | module | what it is |
@@ -21,7 +21,8 @@
 //! | [`pool`] | memory: sources, and what a call may hold |
 //! | [`work`] | work on a thread of ours, bounded in time and memory |
 //! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
-//! | [`plan`] | model + shapes → program |
+//! | [`kernels`] | the arithmetic, for each instruction set; the processor's state around a run |
+//! | [`plan`] | model + shapes → program: native regions, tract's operators between them |
 //! | [`session`] | one execution context |
 //! | [`runtime`] | the global: counted users |
 //! | [`ffi`] | the C ABI |
@@ -38,6 +39,8 @@ pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod host;
+#[allow(unsafe_code)]
+pub mod kernels;
 pub mod log;
 pub mod model;
 mod panics;

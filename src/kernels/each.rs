@@ -1,0 +1,19 @@
+//! Loops that are written out.
+
+/// `each!(i < COUNT, { body })` is the body for each `i` below a constant that is
+/// 9 at most, written out: sums stay in registers at every level of
+/// optimization, those for size included, which unroll no loop.
+macro_rules! each {
+    ($i:ident < $count:expr, $body:block) => {
+        each!(@ $i, $count, $body, 0 1 2 3 4 5 6 7 8)
+    };
+    (@ $i:ident, $count:expr, $body:block, $($at:literal)+) => {
+        {
+            $(if $at < $count {
+                let $i: usize = $at;
+                $body
+            })+
+        }
+    };
+}
+pub(super) use each;

@@ -1,0 +1,55 @@
+//! The arithmetic, and the processor that does it: written with intrinsics for
+//! each instruction set, beside a scalar reference that it is tested against.
+//!
+//! - [`Isa`]: which instructions may be used;
+//! - [`Packed`], [`PackedRef`], [`pack_into`]: matrices as the products read them;
+//! - [`gemm`], [`Gemm`], [`Matmul`]: matrix products;
+//! - [`recur`]: recurrent layers, with [`Weights`] packed for a [`Cell`];
+//! - [`unary`]: y = f(x), float by float;
+//! - [`binary`], [`binary_rows`], [`binary_columns`]: y = a ∘ b, float by float;
+//! - [`softmax`], [`log_softmax`], [`softmax_masked`], [`softmax_strided`]: of
+//!   rows, and over an axis;
+//! - [`layer_norm`], [`rms_norm`]: of rows;
+//! - [`reduce`]: sums and their like over an axis;
+//! - [`permute`]: axes in another order;
+//! - [`Aligned`]: memory for floats;
+//! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
+//!   and its steps.
+
+mod aligned;
+mod binary;
+mod cells;
+mod copy;
+mod each;
+mod gemm;
+mod isa;
+mod lanes;
+mod math;
+mod mode;
+mod norm;
+mod pack;
+mod reduce;
+mod softmax;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod unary;
+
+pub use aligned::{Aligned, as_floats, as_floats_mut};
+pub use binary::{
+    Binary, Operand, binary, binary_columns, binary_columns_in_place, binary_in_place, binary_rows,
+    binary_rows_in_place,
+};
+pub use cells::{Cell, Outputs, Sequence, Weights, recur};
+pub use copy::{MOST_AXES, permute};
+pub use gemm::{Gemm, Matmul, gemm};
+pub use isa::Isa;
+pub use mode::{FlushToZero, clear_upper_halves};
+pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
+pub use pack::{Packed, PackedRef, pack_into, packed_len};
+pub use reduce::{Reduce, reduce};
+pub use softmax::{
+    log_softmax, log_softmax_in_place, softmax, softmax_in_place, softmax_masked, softmax_strided,
+    softmax_strided_in_place,
+};
+pub use unary::{Unary, unary, unary_in_place};

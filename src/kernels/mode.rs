@@ -1,0 +1,136 @@
+//! The processor's floating-point state around a run and its steps.
+
+use std::marker::PhantomData;
+
+/// While it lives, results and inputs of this thread's arithmetic that are
+/// denormal count as zero: they cost a hundred cycles each, and decaying states
+/// are full of them. The host's mode comes back when it is dropped, a panic's
+/// unwinding included.
+#[derive(Debug)]
+#[must_use]
+pub struct FlushToZero {
+    outer: Mode,
+    /// Of this thread only.
+    of: PhantomData<*const ()>,
+}
+
+impl FlushToZero {
+    /// From now on.
+    pub fn begin() -> FlushToZero {
+        let outer = read();
+        write(outer | FLUSH);
+        FlushToZero { outer, of: PhantomData }
+    }
+}
+
+impl Drop for FlushToZero {
+    fn drop(&mut self) {
+        write(self.outer);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+type Mode = u32;
+/// MXCSR: flush to zero, and denormals are zero.
+#[cfg(target_arch = "x86_64")]
+const FLUSH: Mode = 1 << 15 | 1 << 6;
+
+#[cfg(target_arch = "x86_64")]
+fn read() -> Mode {
+    let mut mode: Mode = 0;
+    // SAFETY: stores the register in four bytes of ours.
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mode, options(nostack, preserves_flags));
+    }
+    mode
+}
+
+#[cfg(target_arch = "x86_64")]
+fn write(mode: Mode) {
+    // SAFETY: loads what `read` gave, with or without two bits that are there
+    // on every x86-64: no exception is unmasked, and the rounding stays. What
+    // the compiler computes beforehand keeps its denormals, which is as right.
+    unsafe {
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags));
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+type Mode = u64;
+/// FPCR: flush to zero.
+#[cfg(target_arch = "aarch64")]
+const FLUSH: Mode = 1 << 24;
+
+#[cfg(target_arch = "aarch64")]
+fn read() -> Mode {
+    let mode: Mode;
+    // SAFETY: reads a register.
+    unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) mode, options(nomem, nostack)) };
+    mode
+}
+
+#[cfg(target_arch = "aarch64")]
+fn write(mode: Mode) {
+    // SAFETY: writes what `read` gave, with or without one bit.
+    unsafe { std::arch::asm!("msr fpcr, {}", in(reg) mode, options(nostack)) };
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+type Mode = u32;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const FLUSH: Mode = 0;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn read() -> Mode {
+    0
+}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn write(_: Mode) {}
+
+/// Says that nobody needs the upper halves of the vector registers: code for
+/// the 128-bit ones is slow for as long as they are in use, and tract's kernels
+/// leave them so (Intel's optimization manual, "Mixing AVX and SSE").
+#[inline]
+pub fn clear_upper_halves() {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx") {
+        // SAFETY: the processor has the instruction, and no value is kept in
+        // those halves across a call.
+        unsafe { zero_upper() };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+fn zero_upper() {
+    std::arch::x86_64::_mm256_zeroupper();
+}
+
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+
+    #[test]
+    fn denormals_are_zero_inside_and_the_hosts_mode_comes_back() {
+        let half = || black_box(f32::MIN_POSITIVE) * black_box(0.5);
+        let before = read();
+        assert!(half() > 0.0);
+        {
+            let _outer = FlushToZero::begin();
+            {
+                let _inner = FlushToZero::begin();
+                assert_eq!(half(), 0.0);
+            }
+            assert_eq!(half(), 0.0, "an inner one does not end it");
+            assert!(black_box(f32::NAN).is_nan() && black_box(-0.0f32).is_sign_negative());
+            let caught = std::panic::catch_unwind(|| {
+                let _mode = FlushToZero::begin();
+                panic!("inside");
+            });
+            assert!(caught.is_err());
+        }
+        assert!(half() > 0.0);
+        assert_eq!(read() & FLUSH, before & FLUSH);
+        clear_upper_halves();
+    }
+}

@@ -1,0 +1,297 @@
+//! Matrices as the matrix kernels read them: in panels of 16 columns.
+
+use crate::error::{self, Result};
+use crate::kernels::Isa;
+
+/// Columns of a panel.
+pub(super) const PANEL: usize = 16;
+
+/// One row of a panel: a cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; PANEL]);
+
+/// A matrix of `k` rows and `n` columns in panels of 16 columns, each with its
+/// rows one after the other; columns past `n` are zero. It does not depend on
+/// the instruction set.
+pub struct Packed {
+    k: usize,
+    n: usize,
+    lines: Vec<Line>,
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {}", self.k, self.n)
+    }
+}
+
+impl Packed {
+    /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
+    pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Result<Packed> {
+        let mut lines = room(k, n)?;
+        for panel in (0..n).step_by(PANEL) {
+            for p in 0..k {
+                let column = |j| if panel + j < n { at(p, panel + j) } else { 0.0 };
+                lines.push(Line(std::array::from_fn(column)));
+            }
+        }
+        Ok(Packed { k, n, lines })
+    }
+
+    /// Packs the matrix whose element at row `p`, column `j` is
+    /// `data[p * row_stride + j * col_stride]`.
+    ///
+    /// # Panics
+    ///
+    /// When `data` is shorter than that.
+    pub fn from_strided(
+        k: usize,
+        n: usize,
+        data: &[f32],
+        row_stride: usize,
+        col_stride: usize,
+    ) -> Result<Packed> {
+        let mut lines = room(k, n)?;
+        lines.resize(n.div_ceil(PANEL) * k, Line([0.0; PANEL]));
+        let mut packed = Packed { k, n, lines };
+        let count = packed.lines.len() * PANEL;
+        // SAFETY: a line is sixteen floats and nothing else.
+        let to = unsafe {
+            std::slice::from_raw_parts_mut(packed.lines.as_mut_ptr().cast::<f32>(), count)
+        };
+        pack_into(Isa::best(), k, n, data, row_stride, col_stride, to);
+        Ok(packed)
+    }
+
+    /// Rows.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines.as_slice())
+    }
+
+    /// The matrix, to multiply with.
+    #[inline]
+    pub fn as_packed(&self) -> PackedRef<'_> {
+        let (from, count) = (self.lines.as_ptr().cast(), self.lines.len() * PANEL);
+        // SAFETY: a line is sixteen floats and nothing else.
+        let panels = unsafe { std::slice::from_raw_parts(from, count) };
+        PackedRef { k: self.k, n: self.n, panels }
+    }
+}
+
+/// Memory for the lines of `k` by `n`.
+fn room(k: usize, n: usize) -> Result<Vec<Line>> {
+    let count = n.div_ceil(PANEL).checked_mul(k);
+    let count = count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
+    let mut lines = Vec::new();
+    lines
+        .try_reserve_exact(count)
+        .map_err(|_| error::out_of_memory(format!("no memory to pack {k} by {n} floats")))?;
+    Ok(lines)
+}
+
+/// A packed matrix that lies somewhere: in a [`Packed`], or where [`pack_into`]
+/// wrote it.
+#[derive(Debug, Clone, Copy)]
+pub struct PackedRef<'a> {
+    k: usize,
+    n: usize,
+    panels: &'a [f32],
+}
+
+impl<'a> PackedRef<'a> {
+    /// What [`pack_into`] wrote for `k` rows and `n` columns. It is fastest where
+    /// `panels` begins with a cache line.
+    ///
+    /// # Panics
+    ///
+    /// When `panels` has less than [`packed_len`].
+    pub fn new(k: usize, n: usize, panels: &'a [f32]) -> PackedRef<'a> {
+        PackedRef { k, n, panels: &panels[..packed_len(k, n)] }
+    }
+
+    /// Rows.
+    pub fn k(self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(self) -> usize {
+        self.n
+    }
+
+    /// The columns from `from`, a multiple of 16, up to `to`.
+    ///
+    /// # Panics
+    ///
+    /// When there are no such columns, or a panel would be cut.
+    pub fn columns(self, from: usize, to: usize) -> PackedRef<'a> {
+        let there = from.is_multiple_of(PANEL) && from <= to && to <= self.n;
+        assert!(there, "columns {from} to {to} of {}", self.n);
+        let panels = from / PANEL..to.div_ceil(PANEL);
+        let panels = &self.panels[panels.start * PANEL * self.k..panels.end * PANEL * self.k];
+        PackedRef { k: self.k, n: to - from, panels }
+    }
+
+    /// All panels, one after the other.
+    pub(super) fn panels(self) -> &'a [f32] {
+        self.panels
+    }
+}
+
+impl<'a> From<&'a Packed> for PackedRef<'a> {
+    fn from(packed: &'a Packed) -> PackedRef<'a> {
+        packed.as_packed()
+    }
+}
+
+/// Floats that [`pack_into`] writes for `k` rows and `n` columns.
+///
+/// # Panics
+///
+/// When that is more than there can be.
+pub fn packed_len(k: usize, n: usize) -> usize {
+    let len = n.div_ceil(PANEL).checked_mul(PANEL).and_then(|columns| columns.checked_mul(k));
+    len.expect("a packed matrix of less than usize::MAX floats")
+}
+
+/// Packs the matrix whose element at row `p`, column `j` is
+/// `b[p * row_stride + j * col_stride]` to the first [`packed_len`] of `to`. It
+/// is fast where one of the strides is 1.
+///
+/// # Panics
+///
+/// When `b` or `to` is shorter than that, or the processor has not `isa`.
+pub fn pack_into(
+    isa: Isa,
+    k: usize,
+    n: usize,
+    b: &[f32],
+    row_stride: usize,
+    col_stride: usize,
+    to: &mut [f32],
+) {
+    assert!(isa.is_there(), "{isa:?} is not there");
+    let to = &mut to[..packed_len(k, n)];
+    if to.is_empty() {
+        return;
+    }
+    assert_within(b.len(), n, col_stride, extent(k, row_stride));
+    for (index, panel) in to.chunks_exact_mut(k * PANEL).enumerate() {
+        let (b, columns) = (&b[index * PANEL * col_stride..], PANEL.min(n - index * PANEL));
+        let lines = panel.as_chunks_mut::<PANEL>().0;
+        if col_stride == 1 && columns == PANEL {
+            for (p, line) in lines.iter_mut().enumerate() {
+                line.copy_from_slice(&b[p * row_stride..][..PANEL]);
+            }
+            continue;
+        }
+        let done = match isa {
+            // SAFETY: the processor has it; `columns` columns of `k` rows are
+            // within `b`, as was asserted.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 if row_stride == 1 => unsafe {
+                x86::transpose(b.as_ptr(), col_stride, columns, lines)
+            },
+            _ => 0,
+        };
+        for (p, line) in lines.iter_mut().enumerate().skip(done) {
+            line[columns..].fill(0.0);
+            let from = &b[p * row_stride..];
+            for (j, to) in line[..columns].iter_mut().enumerate() {
+                *to = from[j * col_stride];
+            }
+        }
+    }
+}
+
+/// Elements from the first to the last of `count`, `stride` apart.
+///
+/// # Panics
+///
+/// When that is more than there can be.
+#[inline]
+pub(super) fn extent(count: usize, stride: usize) -> usize {
+    let last = count.saturating_sub(1).checked_mul(stride).and_then(|last| last.checked_add(1));
+    if count == 0 { 0 } else { last.expect("strides of an array that there can be") }
+}
+
+/// Asserts that `count` runs of `each` elements, `stride` apart, are within `len`.
+#[inline]
+#[track_caller]
+pub(super) fn assert_within(len: usize, count: usize, stride: usize, each: usize) {
+    if count > 0 && each > 0 {
+        let end = (count - 1).checked_mul(stride).and_then(|last| last.checked_add(each));
+        let fits = end.is_some_and(|end| end <= len);
+        assert!(fits, "{count} times {each} floats, {stride} apart, in {len}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::PANEL;
+    use crate::kernels::each::each;
+    use std::arch::x86_64::*;
+
+    /// Writes `columns` columns to as many whole blocks of 8 lines as there are,
+    /// and zero to the columns after them; says how many lines that was.
+    ///
+    /// SAFETY: the processor has AVX2; column `j` begins at `b + j * stride` and
+    /// has a value for each line; there are 16 columns at most.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn transpose(
+        b: *const f32,
+        stride: usize,
+        columns: usize,
+        lines: &mut [[f32; PANEL]],
+    ) -> usize {
+        let zero = _mm256_setzero_ps();
+        let mut done = 0;
+        for block in lines.as_chunks_mut::<8>().0 {
+            for half in [0, 8] {
+                let (mut v, mut low, mut high) = ([zero; 8], [zero; 4], [zero; 4]);
+                each!(j < 8, {
+                    if half + j < columns {
+                        // SAFETY: eight values of a column that there is.
+                        v[j] = unsafe { _mm256_loadu_ps(b.add((half + j) * stride + done)) };
+                    }
+                });
+                // Pairs of columns, then fours, then halves of eight.
+                each!(i < 4, {
+                    low[i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+                    high[i] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+                });
+                let mut fours = [[zero; 4]; 2];
+                each!(i < 2, {
+                    let (a, b, c, d) = (low[2 * i], low[2 * i + 1], high[2 * i], high[2 * i + 1]);
+                    fours[i][0] = _mm256_shuffle_ps::<0x44>(a, b);
+                    fours[i][1] = _mm256_shuffle_ps::<0xee>(a, b);
+                    fours[i][2] = _mm256_shuffle_ps::<0x44>(c, d);
+                    fours[i][3] = _mm256_shuffle_ps::<0xee>(c, d);
+                });
+                each!(i < 4, {
+                    let (left, right) = (fours[0][i], fours[1][i]);
+                    let upper = _mm256_permute2f128_ps::<0x20>(left, right);
+                    let lower = _mm256_permute2f128_ps::<0x31>(left, right);
+                    // SAFETY: halves of lines.
+                    unsafe {
+                        _mm256_storeu_ps(block[i].as_mut_ptr().add(half), upper);
+                        _mm256_storeu_ps(block[i + 4].as_mut_ptr().add(half), lower);
+                    }
+                });
+            }
+            done += 8;
+        }
+        done
+    }
+}
