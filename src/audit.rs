@@ -26,7 +26,7 @@ macro_rules! audit {
         mod asserted {
             use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
             use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
-            use crate::{error, host, log, model, plan, pool, session, tensor, work};
+            use crate::{error, host, kernels, log, model, plan, pool, session, tensor, work};
             use crate::ffi;
             use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -116,6 +116,21 @@ audit! {
     global [pool::global::POOL]
         "nothing: it has no content", "all above", "tests/tsan.sh";
 
+    // ---- What computes
+    shared [kernels::Packed, kernels::Weights, kernels::Aligned, model::Recur, plan::audited::Region,
+            plan::DirectState]
+        "weights and steps, by every session of a program", "nothing changes once it is made",
+        "tests/c/threads.c";
+    moved [plan::GeneralState]
+        "its program", "one session owns it; what it computes in is its own", "tests/c/threads.c";
+    shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell]
+        "nothing: plain values", "copied", "src/kernels/isa.rs";
+    shared [kernels::PackedRef<'static>, kernels::Operand<'static>, kernels::Gemm<'static>,
+            kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>]
+        "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
+    global [kernels::isa::CAP]
+        "which instructions are allowed", "an atomic", "tests/c/isa.c";
+
     // ---- Threads of ours
     shared [pool::Keeper]
         "how a thread of ours stands, with its waiter", "a lock and its condition; one flag is an atomic",
@@ -124,8 +139,9 @@ audit! {
         "the answer of a thread of ours", "a lock", "src/work.rs";
     shared [work::Budget, pool::State]
         "nothing: plain values", "copied", "src/work.rs";
-    local [work::Deadline]
-        "nothing: the time of one thread's call", "it stays on its thread", "src/work.rs";
+    local [work::Deadline, kernels::FlushToZero]
+        "nothing: the time, or the floating-point mode, of one thread's call", "they stay on their thread",
+        "src/work.rs";
     thread [work::UNTIL, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
         "nothing", "each thread has its own", "tests/c/threads.c";
     global [work::LEFT_BEHIND, panics::HOOK, runtime::USERS]
@@ -162,7 +178,8 @@ audit! {
            inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options]
         "pointers of the caller's", "read during the call, by the thread that calls", "tests/c/bad_args.c";
     shared [inferno_model_limits, inferno_memory_stats, inferno_memory_need, inferno_run_options,
-            inferno_status, inferno_dtype, inferno_isolation, inferno_log_level, handle::Kind,
+            inferno_status, inferno_dtype, inferno_isolation, inferno_log_level,
+            inferno_isa, handle::Kind,
             inferno_model, inferno_session, inferno_log_callback]
         "nothing: plain values, and what handles are called", "copied", "tests/c/bad_args.c";
 }

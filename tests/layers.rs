@@ -14,28 +14,29 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["error"]),
     ("pool", &["error", "host", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
-    ("model", &["error", "host", "log", "panics", "pool", "sync", "tensor", "work"]),
-    ("plan", &["error", "model", "panics", "pool", "tensor", "work"]),
+    ("model", &["error", "host", "kernels", "log", "panics", "pool", "sync", "tensor", "work"]),
+    ("kernels", &["error"]),
+    ("plan", &["error", "kernels", "model", "panics", "pool", "tensor", "work"]),
     ("session", &["error", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
     (
         "audit",
         &[
-            "error", "ffi", "host", "log", "model", "panics", "plan", "pool", "runtime", "session",
-            "sync", "tensor", "work",
+            "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
+            "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
-            "error", "host", "log", "model", "panics", "plan", "pool", "runtime", "session",
-            "sync", "tensor",
+            "error", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
+            "session", "sync", "tensor",
         ],
     ),
 ];
 
 const TRACT: &[&str] = &["model", "plan"];
-const UNSAFE: &[&str] = &["ffi", "pool", "host/memory.rs", "work", "session/bind.rs"];
+const UNSAFE: &[&str] = &["ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
 
 struct Source {
     /// Relative to `src`, with `/`.

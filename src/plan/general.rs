@@ -5,76 +5,48 @@ use super::arena;
 use super::indices::IndexChecks;
 use super::large::LargeSteps;
 use crate::error::{self, Error, Result};
-use crate::model::{Imported, Model, Specialisation, codegen};
+use crate::kernels::{FlushToZero, clear_upper_halves};
+use crate::model::codegen;
 use crate::panics;
 use crate::pool::Scope;
-use crate::tensor::Shape;
 use crate::work;
 use std::sync::Arc;
 use tract_onnx::prelude::{
-    IntoRunnable, TValue, TVec, TractError, TypedFact, TypedModel, TypedSimplePlan,
-    TypedSimpleState,
+    IntoRunnable, TValue, TVec, TractError, TypedModel, TypedSimplePlan, TypedSimpleState,
 };
 use tract_onnx::tract_core::plan::eval;
 
-/// A model compiled for one set of shapes and constants. Immutable, shared by
-/// the sessions of those shapes.
-pub struct Program {
+/// tract's operators, and regions among them, one step a node. Immutable, shared.
+pub(super) struct General {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
     large: Arc<LargeSteps>,
     /// What a run may hold at once, in bytes.
     memory_bytes: u64,
-    inputs: Vec<usize>,
-    /// The shape of each output, when it does not depend on the values.
-    outputs: Vec<Option<Shape>>,
-    /// What the values between steps come to, when their shapes are known.
-    arena_bytes: Option<u64>,
 }
 
-impl Program {
-    /// The program of `model` at `spec`: compiled once for all who ask.
-    pub fn of(model: &Arc<Model>, spec: &Specialisation) -> Result<Arc<Program>> {
-        let memory_bytes = model.limits().memory_bytes;
-        model.specialised(spec, move |imported| Program::compile(imported, memory_bytes))
-    }
-
-    fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
-        let Imported { graph, inputs } = imported;
-        let compiled = || -> Result<(Arc<TypedSimplePlan>, Vec<Option<Shape>>), TractError> {
-            let mut graph: TypedModel = graph;
+impl General {
+    /// What becomes of `graph`, whose nodes for us are regions already.
+    pub(super) fn compile(mut graph: TypedModel, memory_bytes: u64) -> Result<General> {
+        let mut compiled = || -> Result<Arc<TypedSimplePlan>, TractError> {
             codegen(&mut graph)?;
-            let outputs = graph.output_outlets()?.iter();
-            let shapes = outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?)));
-            let shapes = shapes.collect::<Result<Vec<_>, TractError>>()?;
-            Ok((graph.into_runnable()?, shapes))
+            std::mem::take(&mut graph).into_runnable()
         };
-        let (plan, outputs) = compiled().map_err(|e| error::unsupported(format!("{e:#}")))?;
+        let plan = compiled().map_err(|e| unsupported(&e))?;
         let checks = Arc::new(IndexChecks::of(plan.model()));
         let large = Arc::new(LargeSteps::of(plan.model(), memory_bytes)?);
-        let arena_bytes = arena::most_bytes(plan.model(), plan.order_without_consts());
-        Ok(Program { plan, checks, large, memory_bytes, inputs, outputs, arena_bytes })
+        Ok(General { plan, checks, large, memory_bytes })
     }
 
-    /// For each input of a run, which input of the model it is.
-    pub fn inputs(&self) -> &[usize] {
-        &self.inputs
-    }
-
-    /// The shape of output `index`, when it is known before a run.
-    pub fn output_shape(&self, index: usize) -> Option<Shape> {
-        self.outputs.get(index).copied().flatten()
-    }
-
-    /// What the values between steps come to at the most, outputs among them;
-    /// none when that depends on the inputs' values.
-    pub fn arena_bytes(&self) -> Option<u64> {
-        self.arena_bytes
+    /// What the values between steps come to at the most; none when that depends
+    /// on the inputs' values.
+    pub(super) fn arena_bytes(&self) -> Option<u64> {
+        arena::most_bytes(self.plan.model(), self.plan.order_without_consts())
     }
 
     /// What a session needs to run it.
-    pub fn state(self: &Arc<Self>) -> Result<State> {
-        Ok(State {
+    pub(super) fn state(&self) -> Result<GeneralState> {
+        Ok(GeneralState {
             inner: spawn(&self.plan)?,
             plan: self.plan.clone(),
             checks: self.checks.clone(),
@@ -85,16 +57,20 @@ impl Program {
     }
 }
 
-fn static_shape(fact: &TypedFact) -> Option<Shape> {
-    Shape::new(fact.shape.as_concrete()?).ok()
+/// What tract says of a graph that it cannot compile.
+pub(super) fn unsupported(e: &TractError) -> Error {
+    match e.downcast_ref::<Error>() {
+        Some(ours) => ours.clone(),
+        None => error::unsupported(format!("{e:#}")),
+    }
 }
 
 fn spawn(plan: &Arc<TypedSimplePlan>) -> Result<TypedSimpleState> {
-    plan.spawn().map_err(|e| error::unsupported(format!("{e:#}")))
+    plan.spawn().map_err(|e| unsupported(&e))
 }
 
-/// One session's way through a program.
-pub struct State {
+/// One session's way through a general program.
+pub struct GeneralState {
     plan: Arc<TypedSimplePlan>,
     checks: Arc<IndexChecks>,
     large: Arc<LargeSteps>,
@@ -103,7 +79,7 @@ pub struct State {
     args: TVec<TValue>,
 }
 
-impl State {
+impl GeneralState {
     /// Adds the next input of a run.
     pub fn arg(&mut self, value: &Value) {
         self.args.push(TValue::from_const(value.tensor().clone()));
@@ -111,8 +87,9 @@ impl State {
 
     /// Runs all steps. After a failure, a panic among them, the state is as
     /// before the run.
-    pub fn run(&mut self) -> Result<TVec<TValue>> {
+    pub fn run(&mut self) -> Result<Vec<Value>> {
         let scope = Scope::open(self.memory_bytes);
+        let _mode = FlushToZero::begin();
         let mut kept = false;
         let outcome = self.steps(&mut kept);
         let outcome = scope.settle().and(outcome);
@@ -124,7 +101,7 @@ impl State {
                 std::mem::forget(left);
             }
         }
-        outcome
+        outcome?.into_iter().map(Value::from_run).collect()
     }
 
     fn steps(&mut self, kept: &mut bool) -> Result<TVec<TValue>> {
@@ -136,10 +113,26 @@ impl State {
                 at = Some(node.id);
                 work::check()?;
                 checks.check(node.id, &inputs)?;
+                #[cfg(feature = "profile")]
+                let begun = std::time::Instant::now();
                 let outcome = match large.holds(node.id, &inputs) {
-                    true => large.run(kept, ctx, |ctx| eval(ctx, state, node, inputs)),
+                    true => large.run(kept, ctx, |ctx| {
+                        let _mode = FlushToZero::begin();
+                        eval(ctx, state, node, inputs)
+                    }),
                     false => eval(ctx, state, node, inputs),
                 };
+                clear_upper_halves();
+                #[cfg(feature = "profile")]
+                super::profile::note(super::profile::Entry {
+                    name: format!("{} {}", node.op().name(), node.name),
+                    is_native: node.op_is::<super::region::RegionOp>()
+                        || node.op_is::<super::region::Lookup>(),
+                    is_within: false,
+                    time: begun.elapsed(),
+                    flop: 0,
+                    bytes: 0,
+                });
                 if outcome.is_ok() {
                     at = None;
                 }
@@ -172,17 +165,4 @@ impl State {
             }
         }
     }
-
-    /// Takes an output of a run over.
-    pub fn output(value: TValue) -> Result<Value> {
-        Value::from_run(value)
-    }
 }
-
-const _: () = {
-    const fn shared<T: Send + Sync>() {}
-    const fn moved<T: Send>() {}
-    shared::<Program>();
-    shared::<Value>();
-    moved::<State>();
-};

@@ -1,20 +1,27 @@
 //! Model + concrete shapes → [`Program`].
 //!
-//! Today there is one kind of program, the *general* one: tract's optimised
-//! operators, stepped one by one. It stays as the fallback and as the oracle
-//! when native regions come.
+//! A graph whose every node is for us becomes one native region (`region`),
+//! run over memory that is there. Others are stepped through node by node
+//! (`general`): regions, and tract's optimised operators between them.
 
 mod arena;
 mod general;
 mod indices;
 mod large;
+#[cfg(feature = "profile")]
+pub mod profile;
+mod program;
+mod region;
 mod value;
 
 #[cfg(all(test, feature = "capi"))]
 pub(crate) mod audited {
     pub(crate) use super::indices::IndexChecks;
     pub(crate) use super::large::LargeSteps;
+    pub(crate) use super::region::Region;
 }
 
-pub use general::{Program, State};
+pub use general::GeneralState;
+pub use program::{DirectState, Program, State};
+pub use region::Inputs;
 pub use value::Value;

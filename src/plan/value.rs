@@ -1,6 +1,7 @@
 //! A tensor as sessions hold it: shared, with its element type and shape.
 
 use crate::error::{self, Result};
+use crate::kernels::{as_floats, as_floats_mut};
 use crate::model::{fill, strings, zeros};
 use crate::tensor::{DType, Shape};
 use std::sync::Arc;
@@ -60,6 +61,11 @@ impl Value {
         Ok(Value { dtype, shape, tensor })
     }
 
+    /// Nobody else holds the elements.
+    pub fn is_own(&self) -> bool {
+        Arc::strong_count(&self.tensor) == 1 && Arc::weak_count(&self.tensor) == 0
+    }
+
     /// Element type.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -75,6 +81,23 @@ impl Value {
         match self.dtype {
             DType::String => &[],
             _ => self.tensor.as_bytes(),
+        }
+    }
+
+    /// The elements of a tensor of f32.
+    pub fn floats(&self) -> Option<&[f32]> {
+        match self.dtype {
+            DType::F32 => as_floats(self.tensor.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// The elements of a tensor of f32 to write to, unless a run or an output
+    /// shares them.
+    pub fn floats_mut(&mut self) -> Option<&mut [f32]> {
+        match self.dtype {
+            DType::F32 => as_floats_mut(Arc::get_mut(&mut self.tensor)?.as_bytes_mut()),
+            _ => None,
         }
     }
 

@@ -55,6 +55,17 @@ impl BoundInput {
         &self.shape
     }
 
+    /// The host's memory itself, where it is of floats that lie as floats do.
+    pub(super) fn floats(&self) -> Option<&[f32]> {
+        let (data, len) = (self.data.cast::<f32>(), self.shape.size_bytes(self.dtype) / 4);
+        if self.dtype != DType::F32 || len == 0 || !data.is_aligned() {
+            return None;
+        }
+        // SAFETY: `new`'s contract: it may be read while a run is under way, and
+        // only a run asks; the address is a float's, and all bits make one.
+        Some(unsafe { std::slice::from_raw_parts(data, len) })
+    }
+
     /// Copies the host's elements into `value`, which has the same shape.
     pub(super) fn read_into(&self, value: &mut Value) -> Result<()> {
         let len = self.shape.size_bytes(self.dtype);
@@ -109,6 +120,23 @@ impl BoundOutput {
             )));
         }
         Ok(())
+    }
+
+    /// Whether as many floats may be written here.
+    pub(super) fn accepts_floats(&self, shape: &Shape) -> bool {
+        self.dtype == DType::F32
+            && self.shape.size_bytes(self.dtype) == shape.size_bytes(self.dtype)
+    }
+
+    /// Writes floats that were accepted.
+    pub(super) fn write_floats(&mut self, floats: &[f32]) {
+        if floats.is_empty() {
+            return;
+        }
+        let bytes = size_of_val(floats);
+        // SAFETY: `new`'s contract, and `accepts_floats` compared the sizes; the
+        // floats are ours, so they do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(floats.as_ptr().cast(), self.data, bytes) };
     }
 
     /// Writes a value that was accepted.

@@ -6,11 +6,8 @@ use super::{BoundInput, BoundOutput, SessionOptions};
 use crate::error::{self, Result};
 use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
 use crate::plan::{Program, State, Value};
-use crate::pool::Scope;
 use crate::tensor::{DType, Data, Shape, View};
-use crate::work::Deadline;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Where an input's value comes from.
 pub(super) enum Role {
@@ -35,24 +32,24 @@ pub(super) struct Input {
 }
 
 #[derive(Default)]
-struct Output {
-    value: Option<Value>,
-    bound: Option<BoundOutput>,
+pub(super) struct Output {
+    pub(super) value: Option<Value>,
+    pub(super) bound: Option<BoundOutput>,
     /// What a string view shows; made once a run.
     strings: Option<CStrings>,
 }
 
 impl Output {
     /// Takes over what a run gave, or forgets it. Views end here only.
-    fn set(&mut self, value: Option<Value>) {
+    pub(super) fn set(&mut self, value: Option<Value>) {
         self.value = value;
         self.strings = None;
     }
 }
 
-struct Compiled {
-    program: Arc<Program>,
-    state: State,
+pub(super) struct Compiled {
+    pub(super) program: Arc<Program>,
+    pub(super) state: State,
     /// The most that the session held in a run of it.
     run_bytes: Option<u64>,
 }
@@ -63,9 +60,9 @@ pub struct Inner {
     /// Values of symbols that the options gave.
     symbols: Vec<(String, usize)>,
     pub(super) inputs: Vec<Input>,
-    outputs: Vec<Output>,
+    pub(super) outputs: Vec<Output>,
     pub(super) pairs: Vec<Pair>,
-    compiled: Option<Compiled>,
+    pub(super) compiled: Option<Compiled>,
 }
 
 impl Inner {
@@ -324,70 +321,6 @@ impl Inner {
         let inputs = self.inputs.iter().filter_map(|input| input.value.as_ref());
         let outputs = self.outputs.iter().filter_map(|output| output.value.as_ref());
         Some(arena + inputs.chain(outputs).map(bytes).sum::<u64>())
-    }
-
-    /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
-    pub(super) fn run(&mut self, time: Duration) -> Result<()> {
-        self.prepare()?;
-        let _deadline = Deadline::after(time);
-        let scope = Scope::open(u64::MAX);
-        for index in 0..self.inputs.len() {
-            self.value(index)?;
-            let input = &mut self.inputs[index];
-            if let (Role::Bound(bound), Some(value)) = (&input.role, &mut input.value) {
-                bound.read_into(value)?;
-            }
-            if let (Role::Written | Role::Bound(_), Some(value)) = (&input.role, &mut input.value) {
-                value.settle_bools();
-            }
-        }
-        let results = self.compute()?;
-        self.commit(results, &scope)
-    }
-
-    fn compute(&mut self) -> Result<Vec<Value>> {
-        let Some(Compiled { program, state, .. }) = &mut self.compiled else {
-            return Err(error::internal("a run without a program"));
-        };
-        for index in program.inputs() {
-            let value = self.inputs[*index].value.as_ref();
-            state.arg(value.ok_or_else(|| error::internal("an input without a value"))?);
-        }
-        state.run()?.into_iter().map(State::output).collect()
-    }
-
-    /// Hands the results on: checked first, then bound buffers, outputs, state.
-    fn commit(&mut self, results: Vec<Value>, scope: &Scope<'_>) -> Result<()> {
-        if results.len() != self.outputs.len() {
-            return Err(error::internal(format!("{} outputs came of a run", results.len())));
-        }
-        for (index, value) in results.iter().enumerate() {
-            if let Some(bound) = &self.outputs[index].bound {
-                let name = &self.model.outputs()[index].name;
-                bound.accepts(value).map_err(|e| e.at(format_args!("output {name:?}")))?;
-            }
-        }
-        for pair in &self.pairs {
-            pair.accepts(&self.model, self.inputs[pair.input].shape, &results[pair.output])?;
-        }
-        let mut states = Vec::with_capacity(self.pairs.len());
-        for pair in &self.pairs {
-            // Its own memory: the host may hold a view of the output.
-            let value = &results[pair.output];
-            states.push(Value::from_bytes(value.dtype(), *value.shape(), value.bytes())?);
-        }
-        // The last boundary: from here on nothing fails.
-        scope.settle()?;
-        for (pair, state) in self.pairs.iter().zip(states) {
-            self.inputs[pair.input].value = Some(state);
-        }
-        for (output, value) in self.outputs.iter_mut().zip(results) {
-            if let Some(bound) = &mut output.bound {
-                bound.write(&value);
-            }
-            output.set(Some(value));
-        }
-        Ok(())
     }
 
     /// Recurrent state to zeros, outputs forgotten.

@@ -9,6 +9,7 @@ mod bind;
 mod inner;
 mod need;
 mod recurrent;
+mod run;
 
 pub use bind::{BoundInput, BoundOutput};
 
@@ -116,6 +117,17 @@ impl Session {
     pub fn enter(&self) -> Result<Entered<'_>> {
         let inner = self.lock()?;
         Ok(Entered { inner, account: &self.account, _charge: self.account.charge() })
+    }
+
+    /// Enters, runs once within `time` (zero: for ever), and leaves. Nothing
+    /// changes when it fails.
+    pub fn run(&self, time: Duration) -> Result<()> {
+        let mut inner = self.lock()?;
+        if inner.is_at_hand() {
+            return inner.run_at_hand(time);
+        }
+        let _charge = self.account.charge();
+        Entered { inner, account: &self.account, _charge }.run(time)
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Inner>> {

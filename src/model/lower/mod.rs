@@ -22,6 +22,7 @@ mod native;
 mod pools;
 mod quant;
 mod ranked;
+mod recur;
 mod recurrent;
 mod reduce;
 mod rewrite;
@@ -37,6 +38,7 @@ mod values;
 mod vision;
 mod wired;
 
+pub(crate) use recur::{Operands, Recur};
 pub(super) use values::scalar;
 
 use crate::error::Result;

@@ -120,6 +120,11 @@ pub(super) fn typed(node: &NodeProto, kernel: impl Kernel) -> Box<dyn TypedOp> {
     Box::new(bind(node, kernel))
 }
 
+/// The operator of `node` from its kernel, for who wraps it.
+pub(super) fn frame(node: &NodeProto, kernel: impl Kernel) -> impl Expansion + Clone {
+    bind(node, kernel)
+}
+
 fn bind(node: &NodeProto, kernel: impl Kernel) -> Native {
     let mut count = 0;
     let slots = node

@@ -1,12 +1,14 @@
 //! `GRU` (opsets 1 to 22), `LSTM` (1 to 22), `RNN` (1 to 22).
 //!
-//! tract's own operators, which know neither `direction=reverse` nor most
-//! attributes: the direction is added around them, the rest is [`Layer`]'s.
+//! One operator of ours where it can be ([`recur`]); else tract's, which know
+//! neither `direction=reverse` nor most attributes: the direction is added around
+//! them, the rest is [`Layer`]'s.
 
 use super::attrs;
 use super::cells::Layer;
 use super::mended::expansion;
-use super::native::{Built, native};
+use super::native::{Built, frame};
+use super::recur;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -20,23 +22,29 @@ pub(super) fn recurrent(ctx: &ParsingContext, node: &NodeProto) -> Built {
         "bidirectional" => 2,
         other => bail!("{}: unknown direction '{other}'", node.op_type),
     };
-    if !is_plain(node, directions)? {
-        return native(node, Layer::of(node)?);
+    let usual = is_usual(node, directions)?;
+    let otherwise: Box<dyn Expansion> = if !usual || !is_plain(node, directions)? {
+        Box::new(frame(node, Layer::of(node)?))
+    } else {
+        let mut forward = expansion(ctx, node)?;
+        if node.op_type == "LSTM" {
+            forward = Box::new(apart(ctx, node, forward)?);
+        }
+        if direction == "reverse" {
+            let has_y = node.output.first().is_some_and(|name| !name.is_empty());
+            let batch_first = attrs::flag(node, "layout", false)?;
+            forward = Box::new(Reversed { forward, axis: batch_first as usize, has_y });
+        }
+        forward
+    };
+    match usual {
+        true => Ok((recur::recurrent(node, otherwise)?, vec![])),
+        false => Ok((Box::new(otherwise), vec![])),
     }
-    let mut forward = expansion(ctx, node)?;
-    if node.op_type == "LSTM" {
-        forward = Box::new(apart(ctx, node, forward)?);
-    }
-    if direction != "reverse" {
-        return Ok((Box::new(forward), vec![]));
-    }
-    let has_y = node.output.first().is_some_and(|name| !name.is_empty());
-    let batch_first = attrs::flag(node, "layout", false)?;
-    Ok((expand(Reversed { forward, axis: batch_first as usize, has_y }), vec![]))
 }
 
-/// Whether tract's operator does all that the node asks.
-fn is_plain(node: &NodeProto, directions: usize) -> TractResult<bool> {
+/// Whether it has the standard's own functions, unclipped, over whole sequences.
+fn is_usual(node: &NodeProto, directions: usize) -> TractResult<bool> {
     let defaults: &[&str] = match &*node.op_type {
         "LSTM" => &["Sigmoid", "Tanh", "Tanh"],
         "GRU" => &["Sigmoid", "Tanh"],
@@ -50,15 +58,18 @@ fn is_plain(node: &NodeProto, directions: usize) -> TractResult<bool> {
                 .zip(defaults.iter().cycle())
                 .all(|(a, d)| a.eq_ignore_ascii_case(d));
     let has_lens = node.input.get(4).is_some_and(|name| !name.is_empty());
+    Ok(usual
+        && !has_lens
+        && node.get_attr_opt::<f32>("clip")?.is_none()
+        && !attrs::flag(node, "input_forget", false)?)
+}
+
+/// Whether tract's operator does all that a usual node asks.
+fn is_plain(node: &NodeProto, directions: usize) -> TractResult<bool> {
     // tract's GRU that resets before its product is a loop of small operators,
     // and less exact.
     let resets_first = node.op_type == "GRU" && attrs::int(node, "linear_before_reset", 0)? == 0;
-    Ok(usual
-        && !has_lens
-        && !resets_first
-        && node.get_attr_opt::<f32>("clip")?.is_none()
-        && !attrs::flag(node, "input_forget", false)?
-        && (directions == 1 || !attrs::flag(node, "layout", false)?))
+    Ok(!resets_first && (directions == 1 || !attrs::flag(node, "layout", false)?))
 }
 
 /// An LSTM whose two initial states stay two: where both are the same constant,

@@ -1,0 +1,145 @@
+//! What a model is compiled to, for one set of shapes.
+
+use super::general::{General, GeneralState, unsupported};
+use super::region::{self, Inputs, Region};
+use crate::error::Result;
+use crate::kernels::{Aligned, FlushToZero};
+use crate::model::{Imported, Model, Specialisation};
+use crate::pool::Scope;
+use crate::tensor::Shape;
+use std::sync::Arc;
+use tract_onnx::prelude::{TractError, TypedFact};
+
+/// A model compiled for one set of shapes and constants. Immutable, shared by
+/// the sessions of those shapes.
+pub struct Program {
+    kind: Kind,
+    /// What a session of it may hold at once, in bytes.
+    memory_bytes: u64,
+    inputs: Vec<usize>,
+    /// The shape of each output, when it does not depend on the values.
+    outputs: Vec<Option<Shape>>,
+    /// What the values between steps come to, when their shapes are known.
+    arena_bytes: Option<u64>,
+}
+
+enum Kind {
+    /// One region.
+    Direct(Arc<Region>),
+    /// Steps of tract's, and regions among them.
+    General(General),
+}
+
+impl Program {
+    /// The program of `model` at `spec`: compiled once for all who ask.
+    pub fn of(model: &Arc<Model>, spec: &Specialisation) -> Result<Arc<Program>> {
+        let memory_bytes = model.limits().memory_bytes;
+        model.specialised(spec, move |imported| Program::compile(imported, memory_bytes))
+    }
+
+    fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
+        let Imported { mut graph, inputs } = imported;
+        let whole = region::whole(&graph).map_err(|e| unsupported(&e))?;
+        let shapes = || -> Result<Vec<Option<Shape>>, TractError> {
+            let outputs = graph.output_outlets()?.iter();
+            outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
+        };
+        let outputs = shapes().map_err(|e| unsupported(&e))?;
+        let (kind, arena_bytes) = match whole {
+            Some(region) => {
+                let bytes = region.arena_bytes();
+                (Kind::Direct(Arc::new(region)), Some(bytes))
+            }
+            None => {
+                region::embed(&mut graph).map_err(|e| unsupported(&e))?;
+                let general = General::compile(graph, memory_bytes)?;
+                let bytes = general.arena_bytes();
+                (Kind::General(general), bytes)
+            }
+        };
+        Ok(Program { kind, memory_bytes, inputs, outputs, arena_bytes })
+    }
+
+    /// For each input of a run, which input of the model it is.
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// The shape of output `index`, when it is known before a run.
+    pub fn output_shape(&self, index: usize) -> Option<Shape> {
+        self.outputs.get(index).copied().flatten()
+    }
+
+    /// What the values between steps come to at the most, outputs among them;
+    /// none when that depends on the inputs' values.
+    pub fn arena_bytes(&self) -> Option<u64> {
+        self.arena_bytes
+    }
+
+    /// What a session needs to run it.
+    pub fn state(self: &Arc<Self>) -> Result<State> {
+        Ok(match &self.kind {
+            Kind::General(general) => State::General(Box::new(general.state()?)),
+            Kind::Direct(region) => {
+                let scope = Scope::open(self.memory_bytes);
+                let arena = region.arena();
+                scope.settle()?;
+                State::Direct(DirectState { region: region.clone(), arena: arena? })
+            }
+        })
+    }
+}
+
+fn static_shape(fact: &TypedFact) -> Option<Shape> {
+    Shape::new(fact.shape.as_concrete()?).ok()
+}
+
+/// One session's way through a program.
+pub enum State {
+    /// One region, over memory that is there.
+    Direct(DirectState),
+    /// Step by step.
+    General(Box<GeneralState>),
+}
+
+/// One session's way through a program that is one region.
+pub struct DirectState {
+    region: Arc<Region>,
+    arena: Aligned,
+}
+
+impl DirectState {
+    /// Runs all steps over the inputs' floats. Its outputs hold nothing of use
+    /// after a failure.
+    ///
+    /// # Panics
+    ///
+    /// When an input has another size than its shape.
+    pub fn run(&mut self, inputs: &dyn Inputs) -> Result<()> {
+        let _mode = FlushToZero::begin();
+        self.region.run(inputs, &mut self.arena)
+    }
+
+    /// How many outputs there are; all are of floats.
+    pub fn output_count(&self) -> usize {
+        self.region.output_count()
+    }
+
+    /// The shape of an output.
+    pub fn output_shape(&self, index: usize) -> Option<&Shape> {
+        self.region.output_shape(index)
+    }
+
+    /// An output, as the last run left it.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.region.output(&self.arena, index)
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn moved<T: Send>() {}
+    shared::<Program>();
+    shared::<super::Value>();
+    moved::<State>();
+};

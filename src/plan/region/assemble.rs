@@ -1,0 +1,230 @@
+//! The steps of many nodes as one region.
+
+use super::fuse;
+use super::lower::{Lowered, Ref, floats};
+use super::memory::{self, Life};
+use super::ops::Op;
+use super::{MOST_WRITES, Place, Region, Spot, Step};
+use crate::kernels::Isa;
+use crate::tensor::Shape;
+use std::collections::HashMap;
+use tract_onnx::prelude::{OutletId, TypedModel};
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Input(usize),
+    Constant(usize),
+    Step,
+}
+
+/// A value while a region is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value {
+    pub(super) origin: Origin,
+    pub(super) len: usize,
+    /// The region gives it.
+    pub(super) is_output: bool,
+}
+
+/// A step while a region is made; values by their numbers.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) op: Op,
+    pub(super) reads: Vec<usize>,
+    pub(super) writes: Vec<usize>,
+    pub(super) name: String,
+}
+
+/// A region while it is made.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    pub(super) values: Vec<Value>,
+    pub(super) steps: Vec<Planned>,
+    pub(super) constants: Vec<Box<[f32]>>,
+    inputs: Vec<usize>,
+    outputs: Vec<(usize, Shape)>,
+    of: HashMap<OutletId, usize>,
+}
+
+impl Assembly {
+    fn value(&mut self, origin: Origin, len: usize) -> usize {
+        self.values.push(Value { origin, len, is_output: false });
+        self.values.len() - 1
+    }
+
+    /// The value of an outlet that is an input, a constant or has been computed.
+    fn outlet(&mut self, graph: &TypedModel, outlet: OutletId) -> Option<usize> {
+        if let Some(value) = self.of.get(&outlet) {
+            return Some(*value);
+        }
+        let constant = graph.outlet_fact(outlet).ok()?.konst.as_ref()?;
+        // Indices, and weights that nobody reads, have no value here.
+        let floats = floats(constant).unwrap_or(&[]);
+        let value = self.value(Origin::Constant(self.constants.len()), floats.len());
+        self.constants.push(floats.into());
+        self.of.insert(outlet, value);
+        Some(value)
+    }
+
+    fn node(&mut self, graph: &TypedModel, id: usize, lowered: Lowered) -> Option<()> {
+        let node = graph.nodes.get(id)?;
+        let mut written = Vec::new();
+        for draft in lowered.steps {
+            let mut reads = Vec::with_capacity(draft.reads.len());
+            for read in &draft.reads {
+                reads.push(match read {
+                    Ref::Input(at) => self.outlet(graph, *node.inputs.get(*at)?)?,
+                    Ref::Written(at) => *written.get(*at)?,
+                });
+            }
+            let writes = draft.writes.iter().map(|len| self.value(Origin::Step, *len));
+            let writes: Vec<usize> = writes.collect();
+            written.extend(&writes);
+            let name = format!("{} {:?}", node.op().name(), node.name);
+            self.steps.push(Planned { op: draft.op, reads, writes, name });
+        }
+        for (slot, output) in lowered.outputs.iter().enumerate() {
+            let value = match output {
+                Ref::Input(at) => self.outlet(graph, *node.inputs.get(*at)?)?,
+                Ref::Written(at) => *written.get(*at)?,
+            };
+            self.of.insert(OutletId::new(id, slot), value);
+        }
+        Some(())
+    }
+
+    /// Steps that nobody wants are no steps.
+    fn prune(&mut self) {
+        let mut wanted: Vec<bool> = self.values.iter().map(|v| v.is_output).collect();
+        let mut kept = Vec::with_capacity(self.steps.len());
+        while let Some(step) = self.steps.pop() {
+            if step.writes.iter().any(|w| wanted[*w]) {
+                step.reads.iter().for_each(|r| wanted[*r] = true);
+                kept.push(step);
+            }
+        }
+        kept.reverse();
+        self.steps = kept;
+    }
+
+    /// When each value is needed; values that share a place are one, named by
+    /// the first of them.
+    fn lives(&self) -> (Vec<Life>, Vec<usize>, Vec<bool>) {
+        let none = Life { len: 0, first: usize::MAX, last: 0 };
+        let mut lives: Vec<Life> =
+            self.values.iter().map(|v| Life { len: v.len, ..none }).collect();
+        for (at, step) in self.steps.iter().enumerate() {
+            for value in &step.writes {
+                (lives[*value].first, lives[*value].last) = (at, at);
+            }
+            step.reads.iter().for_each(|value| lives[*value].last = at);
+        }
+        for (life, value) in lives.iter_mut().zip(&self.values) {
+            if value.is_output {
+                life.last = self.steps.len();
+            }
+            if value.origin != Origin::Step || life.first == usize::MAX {
+                *life = none;
+            }
+        }
+        let mut group: Vec<usize> = (0..lives.len()).collect();
+        let mut in_place = Vec::with_capacity(self.steps.len());
+        for (at, step) in self.steps.iter().enumerate() {
+            let shared = step.op.in_place().filter(|read| {
+                let x = step.reads[*read];
+                let others = step.reads.iter().enumerate().any(|(i, r)| i != *read && *r == x);
+                let y = step.writes[0];
+                self.values[x].origin == Origin::Step
+                    && lives[group[x]].last == at
+                    && self.values[x].len == self.values[y].len
+                    && !others
+            });
+            if let Some(read) = shared {
+                let (x, y) = (group[step.reads[read]], step.writes[0]);
+                lives[x].last = lives[y].last;
+                lives[y] = none;
+                group[y] = x;
+            }
+            in_place.push(shared.is_some());
+        }
+        (lives, group, in_place)
+    }
+
+    fn region(mut self, isa: Isa) -> Option<Region> {
+        fuse::fuse(&mut self);
+        self.prune();
+        let (lives, group, in_place) = self.lives();
+        let (at, arena) = memory::places(&lives)?;
+        let spot = |value: usize| {
+            let Value { origin, len, .. } = self.values[value];
+            let place = match origin {
+                Origin::Input(index) => Place::Input(index),
+                Origin::Constant(index) => Place::Constant(index),
+                Origin::Step => Place::Arena(at[group[value]]),
+            };
+            Spot { place, len }
+        };
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (step, in_place) in self.steps.iter().zip(in_place) {
+            if step.writes.len() > MOST_WRITES {
+                return None;
+            }
+            let place = |value: &usize| (at[group[*value]], self.values[*value].len);
+            let writes = step.writes.iter().map(place).collect();
+            let reads = step.reads.iter().map(|value| spot(*value)).collect();
+            steps.push((reads, writes, in_place));
+        }
+        let outputs = self.outputs.iter().map(|(v, shape)| (spot(*v), *shape)).collect();
+        let inputs = self.inputs.iter().map(|v| self.values[*v].len).collect();
+        let steps = self.steps.into_iter().zip(steps).map(|(step, (reads, writes, in_place))| {
+            Step { op: step.op, reads, writes, in_place, name: step.name }
+        });
+        Some(Region {
+            isa,
+            steps: steps.collect(),
+            constants: self.constants,
+            inputs,
+            outputs,
+            arena,
+        })
+    }
+}
+
+/// A region of `nodes`, which come in an order that computes; `lowered` has the
+/// steps of each of them, by node, and is emptied. It has these inputs and gives
+/// these outputs.
+pub(super) fn assemble(
+    graph: &TypedModel,
+    nodes: &[usize],
+    lowered: &mut [Option<Lowered>],
+    inputs: &[OutletId],
+    outputs: &[OutletId],
+) -> Option<Region> {
+    let mut assembly = Assembly::default();
+    for (index, outlet) in inputs.iter().enumerate() {
+        let len = super::lower::dims(graph.outlet_fact(*outlet).ok()?)?.iter().product();
+        let value = assembly.value(Origin::Input(index), len);
+        assembly.inputs.push(value);
+        assembly.of.insert(*outlet, value);
+    }
+    for node in nodes {
+        assembly.node(graph, *node, lowered.get_mut(*node)?.take()?)?;
+    }
+    for outlet in outputs {
+        let dims = super::lower::dims(graph.outlet_fact(*outlet).ok()?)?;
+        let mut value = assembly.outlet(graph, *outlet)?;
+        if assembly.values[value].origin != Origin::Step {
+            // What comes in goes out: by way of the arena.
+            let len = assembly.values[value].len;
+            let copy = assembly.value(Origin::Step, len);
+            let op = Op::Permute { dims: vec![len], axes: vec![0] };
+            let name = "a copy".to_owned();
+            assembly.steps.push(Planned { op, reads: vec![value], writes: vec![copy], name });
+            value = copy;
+        }
+        assembly.values[value].is_output = true;
+        assembly.outputs.push((value, Shape::new(&dims).ok()?));
+    }
+    assembly.region(Isa::best())
+}

@@ -1,0 +1,141 @@
+//! A node of the graph as steps.
+
+use super::ops::Op;
+use super::{conv, einsum, elementwise, moves, recurs, rows};
+use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
+
+/// What a step reads, or a node gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ref {
+    /// An input of the node.
+    Input(usize),
+    /// A value that a step of the node wrote.
+    Written(usize),
+}
+
+/// A step of a node, before it has places.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) op: Op,
+    pub(super) reads: Vec<Ref>,
+    /// Floats of each value written; they are numbered through all the steps of
+    /// the node.
+    pub(super) writes: Vec<usize>,
+}
+
+/// A node as steps.
+#[derive(Debug, Default)]
+pub(super) struct Lowered {
+    pub(super) steps: Vec<Draft>,
+    /// What each output of the node is.
+    pub(super) outputs: Vec<Ref>,
+    written: usize,
+}
+
+impl Lowered {
+    /// Adds a step that writes one value.
+    pub(super) fn step(&mut self, op: Op, reads: Vec<Ref>, len: usize) -> Ref {
+        self.step_of(op, reads, vec![len])
+    }
+
+    /// Adds a step; gives the first value it writes, after which come the others.
+    pub(super) fn step_of(&mut self, op: Op, reads: Vec<Ref>, writes: Vec<usize>) -> Ref {
+        let first = Ref::Written(self.written);
+        self.written += writes.len();
+        self.steps.push(Draft { op, reads, writes });
+        first
+    }
+
+    /// One step, whose value is the node's.
+    pub(super) fn one(op: Op, reads: Vec<Ref>, len: usize) -> Lowered {
+        let mut lowered = Lowered::default();
+        let value = lowered.step(op, reads, len);
+        lowered.outputs.push(value);
+        lowered
+    }
+
+    /// Whether a region is made for its sake, rather than that it joins one.
+    pub(super) fn is_worth_a_region(&self) -> bool {
+        let moves_only =
+            |op: &Op| matches!(op, Op::Moves(_) | Op::Permute { .. } | Op::Pairwise(_));
+        self.steps.iter().any(|step| !moves_only(&step.op))
+    }
+
+    /// A node that gives its input under another shape.
+    pub(super) fn same() -> Lowered {
+        Lowered { outputs: vec![Ref::Input(0)], ..Lowered::default() }
+    }
+}
+
+/// A node and its surroundings, for who lowers it.
+pub(super) struct Context<'a> {
+    pub(super) graph: &'a TypedModel,
+    pub(super) node: &'a TypedNode,
+}
+
+/// The most floats that one value may have.
+const LARGEST: usize = 1 << 30;
+
+impl<'a> Context<'a> {
+    fn outlet(&self, outlet: OutletId) -> Option<&'a TypedFact> {
+        self.graph.nodes.get(outlet.node)?.outputs.get(outlet.slot).map(|o| &o.fact)
+    }
+
+    fn input_fact(&self, index: usize) -> Option<&'a TypedFact> {
+        self.outlet(*self.node.inputs.get(index)?)
+    }
+
+    /// Dims of an input of floats.
+    pub(super) fn input(&self, index: usize) -> Option<Vec<usize>> {
+        dims(self.input_fact(index)?)
+    }
+
+    /// Dims of an output of floats.
+    pub(super) fn output(&self, index: usize) -> Option<Vec<usize>> {
+        dims(&self.node.outputs.get(index)?.fact)
+    }
+
+    /// An input that is a constant, of whatever type.
+    pub(super) fn constant(&self, index: usize) -> Option<&'a Tensor> {
+        self.input_fact(index)?.konst.as_deref()
+    }
+
+    /// The floats of an input that is a constant.
+    pub(super) fn floats(&self, index: usize) -> Option<&'a [f32]> {
+        floats(self.constant(index)?)
+    }
+}
+
+/// The dims of floats that a region may hold: none of them zero.
+pub(super) fn dims(fact: &TypedFact) -> Option<Vec<usize>> {
+    let dims = fact.shape.as_concrete().filter(|_| fact.datum_type == DatumType::F32)?;
+    let volume = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+    (1..=LARGEST).contains(&volume).then(|| dims.to_vec())
+}
+
+/// The elements of a tensor of floats.
+pub(super) fn floats(tensor: &Tensor) -> Option<&[f32]> {
+    tensor.try_as_plain_ram().ok()?.as_slice::<f32>().ok()
+}
+
+/// The floats between two neighbours along each axis.
+pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis];
+    }
+    strides
+}
+
+/// `node` as steps; none when it is not for us.
+pub(super) fn lower(graph: &TypedModel, node: &TypedNode) -> Option<Lowered> {
+    let context = &Context { graph, node };
+    // Every output and, but for indices, every input is of floats.
+    (0..node.outputs.len()).try_for_each(|i| context.output(i).map(|_| ()))?;
+    einsum::lower(context)
+        .or_else(|| conv::lower(context))
+        .or_else(|| elementwise::lower(context))
+        .or_else(|| rows::lower(context))
+        .or_else(|| recurs::lower(context))
+        .or_else(|| moves::lower(context))
+}

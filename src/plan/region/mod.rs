@@ -1,0 +1,166 @@
+//! Native regions: a part of a graph, or the whole of it, as a list of steps
+//! over one arena.
+//!
+//! [`lower`] turns a node of tract's typed graph, at concrete shapes, into steps
+//! over f32 tensors, or says that it cannot; [`assemble`] joins the steps of many
+//! nodes, fuses them ([`fuse`]) and gives every value a place in the arena
+//! ([`memory`]); [`partition`] finds which nodes make a region of their own
+//! inside a graph that has others, and [`node`] makes one node of them.
+//!
+//! A step reads inputs, constants and the arena, and writes the arena only:
+//! what a region gives is read from there when all its steps have ended, so a
+//! run that fails has changed nothing.
+
+mod assemble;
+mod conv;
+mod einsum;
+mod elementwise;
+mod fuse;
+mod gates;
+mod lookup;
+mod lower;
+mod memory;
+mod moves;
+mod node;
+mod ops;
+mod partition;
+mod recurs;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "profile")]
+pub(super) use lookup::Lookup;
+#[cfg(feature = "profile")]
+pub(super) use node::RegionOp;
+pub(super) use partition::{embed, whole};
+
+use crate::error::Result;
+use crate::kernels::{Aligned, Isa};
+use crate::tensor::Shape;
+use crate::work;
+use memory::Mapped;
+use ops::Op;
+
+/// The memory that a region's inputs are read from.
+pub trait Inputs {
+    /// The floats of input `index` of the region; always the same.
+    fn floats(&self, index: usize) -> &[f32];
+}
+
+/// Values of one step that are written at most.
+const MOST_WRITES: usize = 4;
+/// Where a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// An input of the region.
+    Input(usize),
+    /// A constant of the region.
+    Constant(usize),
+    /// In the arena, from this float on.
+    Arena(usize),
+}
+
+/// Floats at a place.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    place: Place,
+    len: usize,
+}
+
+/// One operation, with what it reads and writes.
+#[derive(Debug)]
+struct Step {
+    op: Op,
+    reads: Vec<Spot>,
+    /// Starts and lengths in the arena.
+    writes: Vec<(usize, usize)>,
+    /// The first value read is the first one written.
+    in_place: bool,
+    /// Who asked for it.
+    name: String,
+}
+
+/// A compiled region. Immutable, shared by the sessions that run it.
+pub(crate) struct Region {
+    isa: Isa,
+    steps: Vec<Step>,
+    constants: Vec<Box<[f32]>>,
+    /// Floats of each input.
+    inputs: Vec<usize>,
+    outputs: Vec<(Spot, Shape)>,
+    arena: usize,
+}
+
+#[cfg(feature = "profile")]
+impl Step {
+    fn entry(&self, time: std::time::Duration) -> super::profile::Entry {
+        let read: usize = self.reads.iter().map(|spot| spot.len).sum();
+        let written: usize = self.writes.iter().map(|(_, len)| *len).sum();
+        super::profile::Entry {
+            name: format!("{:<9} {}", self.op.name(), self.name),
+            is_native: true,
+            is_within: true,
+            time,
+            flop: self.op.flop(),
+            bytes: 4 * (read + written) as u64 + self.op.weight_bytes(),
+        }
+    }
+}
+
+impl Region {
+    /// Memory for a session.
+    pub(super) fn arena(&self) -> Result<Aligned> {
+        Aligned::zeros(self.arena).map_err(|e| e.at("the arena"))
+    }
+
+    /// Bytes of the arena.
+    pub(super) fn arena_bytes(&self) -> u64 {
+        (self.arena as u64).div_ceil(16) * 64
+    }
+
+    /// Floats that each input has.
+    pub(super) fn inputs(&self) -> &[usize] {
+        &self.inputs
+    }
+
+    /// How many outputs there are.
+    pub(super) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// The shape of an output.
+    pub(super) fn output_shape(&self, index: usize) -> Option<&Shape> {
+        self.outputs.get(index).map(|(_, shape)| shape)
+    }
+
+    /// An output, as the last run left it.
+    pub(super) fn output<'a>(&'a self, arena: &'a Aligned, index: usize) -> &'a [f32] {
+        let (spot, _) = &self.outputs[index];
+        match spot.place {
+            Place::Arena(from) => &arena.floats()[from..from + spot.len],
+            Place::Constant(at) => &self.constants[at],
+            Place::Input(_) => &[],
+        }
+    }
+
+    /// Runs all steps. The inputs are asked for again by every step that reads one.
+    ///
+    /// # Panics
+    ///
+    /// When an input has another length than it must: see [`Region::inputs`].
+    pub(super) fn run(&self, inputs: &dyn Inputs, arena: &mut Aligned) -> Result<()> {
+        let floats = arena.floats_mut();
+        for step in &self.steps {
+            work::check().map_err(|e| e.at(format_args!("node {}", step.name)))?;
+            let (mut writes, gaps) = memory::split(floats, &step.writes);
+            let reads = Mapped { region: self, step, inputs, gaps };
+            #[cfg(feature = "profile")]
+            let begun = std::time::Instant::now();
+            step.op.run(self.isa, &reads, &mut writes, step.in_place);
+            #[cfg(feature = "profile")]
+            super::profile::note(step.entry(begun.elapsed()));
+        }
+        Ok(())
+    }
+}

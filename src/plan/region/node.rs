@@ -1,0 +1,104 @@
+//! A region as a node among tract's.
+
+use super::lower::floats;
+use super::{Inputs, Region};
+use crate::error;
+use crate::kernels::{Aligned, as_floats_mut};
+use crate::model::zeros;
+use crate::tensor::DType;
+use std::sync::Arc;
+use tract_onnx::tract_core::internal::*;
+
+/// A region as an operator.
+#[derive(Clone)]
+pub(crate) struct RegionOp(pub(super) Arc<Region>);
+
+impl std::fmt::Debug for RegionOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a region of {} steps", self.0.steps.len())
+    }
+}
+
+impl PartialEq for RegionOp {
+    fn eq(&self, other: &RegionOp) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for RegionOp {}
+
+impl RegionOp {
+    fn run(&self, arena: &mut Aligned, inputs: &TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let region = &*self.0;
+        ensure!(inputs.len() == region.inputs().len(), "{} inputs of a region", inputs.len());
+        for (input, len) in inputs.iter().zip(region.inputs()) {
+            ensure!(floats(input).is_some_and(|f| f.len() == *len), "an input of another kind");
+        }
+        region.run(inputs, arena)?;
+        let mut outputs = TVec::new();
+        for index in 0..region.output_count() {
+            let shape = region.output_shape(index).context("an output without a shape")?;
+            let mut tensor = zeros(DType::F32, shape)?;
+            let to = as_floats_mut(tensor.as_bytes_mut()).context("no floats")?;
+            to.copy_from_slice(region.output(arena, index));
+            outputs.push(tensor.into_tvalue());
+        }
+        Ok(outputs)
+    }
+}
+
+impl Inputs for TVec<TValue> {
+    fn floats(&self, index: usize) -> &[f32] {
+        self.get(index).and_then(|value| floats(value)).unwrap_or(&[])
+    }
+}
+
+impl Op for RegionOp {
+    fn name(&self) -> StaticName {
+        "Region".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for RegionOp {
+    fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
+        let mut arena = self.0.arena()?;
+        self.run(&mut arena, &inputs).map(Some)
+    }
+
+    fn state(&self, _ctx: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        Ok(Some(Box::new(Kept(self.0.arena()?))))
+    }
+}
+
+impl TypedOp for RegionOp {
+    fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let shapes = (0..self.0.output_count()).filter_map(|i| self.0.output_shape(i));
+        Ok(shapes.map(|shape| f32::fact(&**shape)).collect())
+    }
+
+    as_op!();
+}
+
+/// The arena of a session for one region.
+#[derive(Debug, Clone)]
+struct Kept(Aligned);
+
+impl OpState for Kept {
+    fn eval(
+        &mut self,
+        _ctx: &EvalContext,
+        op: &dyn Op,
+        inputs: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
+        let op = op.downcast_ref::<RegionOp>();
+        let op = op.ok_or_else(|| error::internal("a region's memory without its region"))?;
+        op.run(&mut self.0, &inputs)
+    }
+
+    fn reset_lanes(&mut self, _lanes: &[LaneId]) -> TractResult<()> {
+        // Nothing is kept from one turn to the next.
+        Ok(())
+    }
+}

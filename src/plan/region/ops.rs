@@ -1,0 +1,163 @@
+//! What a step does.
+
+use super::MOST_WRITES;
+use super::einsum::Product;
+use super::elementwise::Pairwise;
+use super::memory::Mapped;
+use super::moves::Moves;
+use super::recurs::Layer;
+use crate::kernels::{self, Isa, Reduce, Unary};
+
+/// An operation over what a step reads and writes.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Matrix products.
+    Product(Product),
+    /// One function of every element.
+    Unary(Unary),
+    /// One function of pairs of elements.
+    Pairwise(Pairwise),
+    /// Along rows of so many.
+    Softmax { n: usize, log: bool },
+    /// Along the middle axis.
+    SoftmaxStrided([usize; 3]),
+    /// Along rows.
+    Norm(Norm),
+    /// Softmax along rows of so many, of x · scale + mask; the mask is the second
+    /// value read, for as many rows as it has again and again.
+    Masked { n: usize, scale: f32, has_mask: bool },
+    /// Along the middle axis.
+    Reduce { op: Reduce, dims: [usize; 3] },
+    /// Axes in another order.
+    Permute { dims: Vec<usize>, axes: Vec<usize> },
+    /// Parts of values to other places.
+    Moves(Moves),
+    /// A recurrent layer.
+    Recur(Layer),
+}
+
+/// Rows of `n` over the root of their mean square, less their mean before that if
+/// they are centred; then times `gamma`, plus `beta`.
+#[derive(Debug)]
+pub(super) struct Norm {
+    pub(super) n: usize,
+    pub(super) eps: f32,
+    pub(super) is_centred: bool,
+    pub(super) gamma: Option<Box<[f32]>>,
+    pub(super) beta: Option<Box<[f32]>>,
+}
+
+impl Norm {
+    fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], in_place: bool) {
+        let Norm { n, eps, is_centred, gamma, beta } = self;
+        let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
+        match (is_centred, in_place) {
+            (true, true) => kernels::layer_norm_in_place(isa, *n, y, gamma, beta, *eps),
+            (true, false) => kernels::layer_norm(isa, *n, reads.get(0), gamma, beta, *eps, y),
+            (false, true) => kernels::rms_norm_in_place(isa, *n, y, gamma, *eps),
+            (false, false) => kernels::rms_norm(isa, *n, reads.get(0), gamma, *eps, y),
+        }
+        if let (false, Some(beta)) = (is_centred, beta) {
+            kernels::binary_rows_in_place(isa, kernels::Binary::Add, y, beta, false);
+        }
+    }
+}
+
+impl Op {
+    /// The value read that the value written may take the place of.
+    pub(super) fn in_place(&self) -> Option<usize> {
+        match self {
+            Op::Unary(_)
+            | Op::Softmax { .. }
+            | Op::SoftmaxStrided(_)
+            | Op::Masked { .. }
+            | Op::Norm(_) => Some(0),
+            Op::Pairwise(pairwise) => pairwise.in_place(),
+            Op::Product(_)
+            | Op::Reduce { .. }
+            | Op::Permute { .. }
+            | Op::Moves(_)
+            | Op::Recur(_) => None,
+        }
+    }
+
+    /// Does it. With `in_place`, the first value written holds what
+    /// [`Op::in_place`] names.
+    pub(super) fn run(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        writes: &mut [&mut [f32]; MOST_WRITES],
+        in_place: bool,
+    ) {
+        if let Op::Recur(layer) = self {
+            return layer.run(isa, reads, writes);
+        }
+        let [y, scratch, ..] = writes;
+        match self {
+            Op::Product(product) => product.run(isa, reads, y, scratch),
+            Op::Unary(op) => match in_place {
+                true => kernels::unary_in_place(isa, *op, y),
+                false => kernels::unary(isa, *op, reads.get(0), y),
+            },
+            Op::Pairwise(pairwise) => pairwise.run(isa, reads, y, in_place),
+            Op::Softmax { n, log } => match (log, in_place) {
+                (false, true) => kernels::softmax_in_place(isa, *n, y),
+                (false, false) => kernels::softmax(isa, *n, reads.get(0), y),
+                (true, true) => kernels::log_softmax_in_place(isa, *n, y),
+                (true, false) => kernels::log_softmax(isa, *n, reads.get(0), y),
+            },
+            Op::SoftmaxStrided(dims) => match in_place {
+                true => kernels::softmax_strided_in_place(isa, *dims, y),
+                false => kernels::softmax_strided(isa, *dims, reads.get(0), y),
+            },
+            Op::Norm(norm) => norm.run(isa, reads, y, in_place),
+            Op::Masked { n, scale, has_mask } => {
+                if !in_place {
+                    y.copy_from_slice(reads.get(0));
+                }
+                let mask = has_mask.then(|| reads.get(1));
+                kernels::softmax_masked(isa, *scale, mask, *n, y);
+            }
+            Op::Reduce { op, dims } => kernels::reduce(isa, *op, *dims, reads.get(0), y),
+            Op::Permute { dims, axes } => kernels::permute(dims, axes, reads.get(0), y),
+            Op::Moves(moves) => moves.run(reads, y),
+            Op::Recur(_) => {}
+        }
+    }
+}
+
+#[cfg(feature = "profile")]
+impl Op {
+    /// What it is called.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Op::Product(_) => "product",
+            Op::Unary(_) => "unary",
+            Op::Pairwise(_) => "pairwise",
+            Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",
+            Op::Norm(_) => "norm",
+            Op::Reduce { .. } => "reduce",
+            Op::Permute { .. } => "permute",
+            Op::Moves(_) => "moves",
+            Op::Recur(_) => "recur",
+        }
+    }
+
+    /// Floating-point operations of products.
+    pub(super) fn flop(&self) -> u64 {
+        match self {
+            Op::Product(product) => product.flop(),
+            Op::Recur(layer) => layer.flop(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of weights that it reads.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        match self {
+            Op::Product(product) => product.weight_bytes(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Which nodes of a graph become regions.
+
+use super::Region;
+use super::assemble::assemble;
+use super::lookup;
+use super::lower::{Lowered, lower};
+use super::node::RegionOp;
+use crate::work;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use tract_onnx::prelude::{OutletId, TractResult, TypedModel, TypedNode};
+use tract_onnx::tract_core::internal::TypedModelPatch;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+/// Inputs and constants: nothing to compute.
+fn is_given(node: &TypedNode) -> bool {
+    node.op_is::<TypedSource>() || node.op_is::<Const>()
+}
+
+/// The steps of each node that is for us, by node.
+fn steps(graph: &TypedModel) -> TractResult<Vec<Option<Lowered>>> {
+    let of = |node: &TypedNode| {
+        work::check()?;
+        Ok(if is_given(node) { None } else { lower(graph, node) })
+    };
+    graph.nodes.iter().map(of).collect()
+}
+
+/// The whole graph as one region, if all of it is for us.
+pub(in super::super) fn whole(graph: &TypedModel) -> TractResult<Option<Region>> {
+    let order = graph.eval_order()?;
+    let computed = |id: &&usize| !is_given(&graph.nodes[**id]);
+    let nodes: Vec<usize> = order.iter().filter(computed).copied().collect();
+    let (inputs, outputs) = (graph.input_outlets()?, graph.output_outlets()?);
+    let floats = |outlet: &OutletId| {
+        Ok::<_, tract_onnx::prelude::TractError>(super::lower::dims(graph.outlet_fact(*outlet)?))
+    };
+    for outlet in inputs.iter().chain(outputs) {
+        if floats(outlet)?.is_none() {
+            return Ok(None);
+        }
+    }
+    for id in &nodes {
+        work::check()?;
+        // Before anything is packed.
+        if graph.nodes[*id].outputs.iter().any(|o| super::lower::dims(&o.fact).is_none()) {
+            return Ok(None);
+        }
+    }
+    let mut lowered = steps(graph)?;
+    if nodes.iter().any(|id| lowered[*id].is_none()) {
+        return Ok(None);
+    }
+    Ok(assemble(graph, &nodes, &mut lowered, inputs, outputs))
+}
+
+/// What only follows a convolution of tract's element by element stays with it:
+/// tract does it where it writes the result.
+fn leave_to_convolutions(graph: &TypedModel, lowered: &mut [Option<Lowered>]) -> TractResult<()> {
+    let mut follows = vec![false; graph.nodes.len()];
+    for id in graph.eval_order()? {
+        let node = &graph.nodes[id];
+        let convolution = node.op_is::<Conv>() && lowered[id].is_none();
+        let only = |i: &OutletId| graph.nodes[i.node].outputs[i.slot].successors.len() == 1;
+        let elements = node.op_is::<TypedBinOp>() || node.op_is::<ElementWiseOp>();
+        let after = elements && node.inputs.iter().any(|i| follows[i.node] && only(i));
+        follows[id] = convolution || after;
+        if after {
+            lowered[id] = None;
+        }
+    }
+    Ok(())
+}
+
+/// The nodes for us, in groups that can each be computed at once: between two
+/// nodes of a group there is no way through a node outside it.
+fn groups(graph: &TypedModel, lowered: &[Option<Lowered>]) -> TractResult<Vec<Vec<usize>>> {
+    // A node is as far down as its inputs, and one farther where its kind is not
+    // theirs.
+    let mut levels = vec![0usize; graph.nodes.len()];
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for id in graph.eval_order()? {
+        let node = &graph.nodes[id];
+        if is_given(node) {
+            continue;
+        }
+        let ours = lowered[id].is_some();
+        let above = node.inputs.iter().filter(|i| !is_given(&graph.nodes[i.node]));
+        let level = above.map(|i| levels[i.node] + usize::from(lowered[i.node].is_some() != ours));
+        let level = level.max().unwrap_or(usize::from(!ours));
+        // Ours are even, so that no way leads from one group back into itself.
+        levels[id] = level + usize::from(level.is_multiple_of(2) != ours);
+        if ours {
+            groups.entry(levels[id]).or_default().push(id);
+        }
+    }
+    Ok(groups.into_values().collect())
+}
+
+/// Makes a node of each group of nodes that are for us.
+pub(in super::super) fn embed(graph: &mut TypedModel) -> TractResult<()> {
+    lookup::replace(graph)?;
+    let mut lowered = steps(graph)?;
+    leave_to_convolutions(graph, &mut lowered)?;
+    let groups = groups(graph, &lowered)?;
+    for nodes in groups {
+        let worth = |n: &usize| lowered[*n].as_ref().is_some_and(Lowered::is_worth_a_region);
+        if !nodes.iter().any(worth) {
+            continue;
+        }
+        let (inputs, outputs) = boundary(graph, &nodes);
+        let Some(region) = assemble(graph, &nodes, &mut lowered, &inputs, &outputs) else {
+            continue;
+        };
+        let mut patch = TypedModelPatch::new("native region");
+        let taps = patch.taps(graph, &inputs)?;
+        let name = format!("region of {}", graph.nodes[nodes[0]].name);
+        let new = patch.wire_node(name, RegionOp(Arc::new(region)), &taps)?;
+        for (old, new) in outputs.iter().zip(new) {
+            patch.shunt_outside(graph, *old, new)?;
+        }
+        // The next group sees what this one became.
+        patch.apply(graph)?;
+    }
+    graph.compact()
+}
+
+/// What a group reads from outside, and what others read from it.
+fn boundary(graph: &TypedModel, nodes: &[usize]) -> (Vec<OutletId>, Vec<OutletId>) {
+    let inside: HashSet<usize> = nodes.iter().copied().collect();
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for id in nodes {
+        let node = &graph.nodes[*id];
+        for input in &node.inputs {
+            let constant = graph.outlet_fact(*input).is_ok_and(|f| f.konst.is_some());
+            if !constant && !inside.contains(&input.node) && !inputs.contains(input) {
+                inputs.push(*input);
+            }
+        }
+        for slot in 0..node.outputs.len() {
+            let outlet = OutletId::new(*id, slot);
+            let read = node.outputs[slot].successors.iter().any(|s| !inside.contains(&s.node));
+            if read || graph.outputs.contains(&outlet) {
+                outputs.push(outlet);
+            }
+        }
+    }
+    (inputs, outputs)
+}

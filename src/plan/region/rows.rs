@@ -1,0 +1,81 @@
+//! Along rows: softmax, norms, reductions.
+
+use super::lower::{Context, Lowered, Ref, floats};
+use super::ops::{Norm, Op};
+use crate::kernels::Reduce as Reduction;
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
+
+/// The elements before, along and after neighbouring axes of `dims`.
+fn around(dims: &[usize], axes: &[usize]) -> Option<[usize; 3]> {
+    let (first, last) = (*axes.iter().min()?, *axes.iter().max()?);
+    let between = |from: usize, to: usize| dims.get(from..to).map(|d| d.iter().product());
+    // What is between has to be reduced, too, or be one.
+    let skipped = (first..=last).filter(|a| !axes.contains(a));
+    if skipped.clone().any(|a| dims.get(a) != Some(&1)) {
+        return None;
+    }
+    Some([between(0, first)?, between(first, last + 1)?, between(last + 1, dims.len())?])
+}
+
+fn softmax(dims: &[usize], op: &Softmax) -> Option<Op> {
+    let log = op.kind == SoftmaxKind::LogSoftmax;
+    if op.quant_output_dt.is_some() {
+        return None;
+    }
+    match around(dims, &op.axes)? {
+        [_, n, 1] => Some(Op::Softmax { n, log }),
+        strided if !log => Some(Op::SoftmaxStrided(strided)),
+        _ => None,
+    }
+}
+
+fn reduce(dims: &[usize], op: &Reduce) -> Option<Op> {
+    let reduction = match op.reducer {
+        Reducer::Sum => Reduction::Sum,
+        Reducer::Max => Reduction::Max,
+        Reducer::Min => Reduction::Min,
+        Reducer::Prod => Reduction::Prod,
+        Reducer::MeanOfSquares => Reduction::MeanSquare,
+        _ => return None,
+    };
+    Some(Op::Reduce { op: reduction, dims: around(dims, &op.axes)? })
+}
+
+fn rms_norm(dims: &[usize], op: &RmsNorm) -> Option<Op> {
+    let [eps] = floats(&op.eps)? else { return None };
+    match around(dims, &[op.axis])? {
+        [_, n, 1] => {
+            let (is_centred, gamma, beta) = (false, None, None);
+            Some(Op::Norm(Norm { n, eps: *eps, is_centred, gamma, beta }))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn lower(context: &Context) -> Option<Lowered> {
+    let dims = context.input(0)?;
+    let node = context.node;
+    let op = if let Some(op) = node.op_as::<Softmax>() {
+        softmax(&dims, op)?
+    } else if let Some(op) = node.op_as::<Reduce>() {
+        reduce(&dims, op)?
+    } else {
+        rms_norm(&dims, node.op_as::<RmsNorm>()?)?
+    };
+    Some(Lowered::one(op, vec![Ref::Input(0)], context.output(0)?.iter().product()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_that_are_neighbours_are_one() {
+        assert_eq!(around(&[2, 3, 4], &[1]), Some([2, 3, 4]));
+        assert_eq!(around(&[2, 3, 4, 5], &[2, 1]), Some([2, 12, 5]));
+        assert_eq!(around(&[2, 3, 1, 5], &[1, 3]), Some([2, 15, 1]));
+        assert_eq!(around(&[2, 3, 4, 5], &[1, 3]), None);
+        assert_eq!(around(&[2], &[1]), None);
+        assert_eq!(around(&[2], &[]), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! A run: inputs to a program, and what comes of it handed on.
+
+use super::inner::{Compiled, Inner, Input, Output, Role};
+use super::recurrent::Pair;
+use crate::error::{self, Result};
+use crate::plan::{DirectState, GeneralState, Inputs, Program, State, Value};
+use crate::pool::Scope;
+use crate::tensor::{DType, Shape};
+use crate::work::Deadline;
+use std::time::Duration;
+
+impl Inner {
+    /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
+    pub(super) fn run(&mut self, time: Duration) -> Result<()> {
+        self.prepare()?;
+        if self.is_at_hand() {
+            return self.run_at_hand(time);
+        }
+        let _deadline = Deadline::after(time);
+        let scope = Scope::open(u64::MAX);
+        let Some(mut compiled) = self.compiled.take() else {
+            return Err(error::internal("a run without a program"));
+        };
+        let Compiled { program, state, .. } = &mut compiled;
+        let outcome = match state {
+            State::Direct(state) => self.run_direct(program, state, &scope),
+            State::General(state) => self.run_general(program, state, &scope),
+        };
+        self.compiled = Some(compiled);
+        outcome
+    }
+
+    /// Over values, which tract's operators make.
+    fn run_general(
+        &mut self,
+        program: &Program,
+        state: &mut GeneralState,
+        scope: &Scope<'_>,
+    ) -> Result<()> {
+        for index in 0..self.inputs.len() {
+            self.value(index)?;
+            let input = &mut self.inputs[index];
+            if let (Role::Bound(bound), Some(value)) = (&input.role, &mut input.value) {
+                bound.read_into(value)?;
+            }
+            if let (Role::Written | Role::Bound(_), Some(value)) = (&input.role, &mut input.value) {
+                value.settle_bools();
+            }
+        }
+        for index in program.inputs() {
+            let value = self.inputs[*index].value.as_ref();
+            state.arg(value.ok_or_else(|| error::internal("an input without a value"))?);
+        }
+        let results = state.run()?;
+        self.commit(results, scope)
+    }
+
+    /// Hands the results on: checked first, then bound buffers, outputs, state.
+    fn commit(&mut self, results: Vec<Value>, scope: &Scope<'_>) -> Result<()> {
+        if results.len() != self.outputs.len() {
+            return Err(error::internal(format!("{} outputs came of a run", results.len())));
+        }
+        for (index, value) in results.iter().enumerate() {
+            if let Some(bound) = &self.outputs[index].bound {
+                let name = &self.model.outputs()[index].name;
+                bound.accepts(value).map_err(|e| e.at(format_args!("output {name:?}")))?;
+            }
+        }
+        for pair in &self.pairs {
+            pair.accepts(&self.model, self.inputs[pair.input].shape, &results[pair.output])?;
+        }
+        let mut states = Vec::with_capacity(self.pairs.len());
+        for pair in &self.pairs {
+            // Its own memory: the host may hold a view of the output.
+            let value = &results[pair.output];
+            states.push(Value::from_bytes(value.dtype(), *value.shape(), value.bytes())?);
+        }
+        // The last boundary: from here on nothing fails.
+        scope.settle()?;
+        for (pair, state) in self.pairs.iter().zip(states) {
+            self.inputs[pair.input].value = Some(state);
+        }
+        for (output, value) in self.outputs.iter_mut().zip(results) {
+            if let Some(bound) = &mut output.bound {
+                bound.write(&value);
+            }
+            output.set(Some(value));
+        }
+        Ok(())
+    }
+
+    /// Makes the values of inputs and outputs that are not there yet, and runs.
+    fn run_direct(
+        &mut self,
+        program: &Program,
+        state: &mut DirectState,
+        scope: &Scope<'_>,
+    ) -> Result<()> {
+        for index in program.inputs() {
+            if in_place(&self.inputs[*index]).is_none() {
+                let value = self.value(*index)?;
+                if value.floats().is_none() {
+                    return Err(error::internal("an input of another type than its program's"));
+                }
+                let input = &mut self.inputs[*index];
+                if let (Role::Bound(bound), Some(value)) = (&input.role, &mut input.value) {
+                    bound.read_into(value)?;
+                }
+            }
+        }
+        if state.output_count() != self.outputs.len() {
+            return Err(error::internal(format!("{} outputs come of a run", state.output_count())));
+        }
+        let mut made = Vec::new();
+        for (index, output) in self.outputs.iter().enumerate() {
+            let shape = state.output_shape(index);
+            let shape = *shape.ok_or_else(|| error::internal("an output without a shape"))?;
+            if let Some(bound) = output.bound.as_ref().filter(|b| !b.accepts_floats(&shape)) {
+                let value = Value::zeros(DType::F32, shape)?;
+                let name = &self.model.outputs()[index].name;
+                bound.accepts(&value).map_err(|e| e.at(format_args!("output {name:?}")))?;
+            }
+            if !is_ready(output.value.as_ref(), &shape) {
+                made.push((index, Value::zeros(DType::F32, shape)?));
+            }
+        }
+        for pair in &self.pairs {
+            // Its own memory: the host may hold a view of the output.
+            let shape = state.output_shape(pair.output).copied();
+            let input = &mut self.inputs[pair.input];
+            match (&input.value, shape) {
+                (Some(value), Some(shape)) if *value.shape() == shape => {}
+                _ => return Err(error::internal("a state of another shape than its output")),
+            }
+        }
+        state.run(&Read { places: program.inputs(), inputs: &self.inputs })?;
+        // The last boundary: from here on nothing fails.
+        scope.settle()?;
+        for (index, value) in made {
+            self.outputs[index].set(Some(value));
+        }
+        hand_on(state, &mut self.inputs, &mut self.outputs, &self.pairs);
+        Ok(())
+    }
+
+    /// Whether the program is one region, and all that a run reads and writes is
+    /// there: it then takes no memory, and nobody has to be asked.
+    pub(super) fn is_at_hand(&self) -> bool {
+        let Some(Compiled { program, state: State::Direct(state), .. }) = &self.compiled else {
+            return false;
+        };
+        let own = |input: &Input| input.value.as_ref().is_some_and(Value::is_own);
+        program.inputs().iter().all(|index| in_place(&self.inputs[*index]).is_some())
+            && self.pairs.iter().all(|pair| own(&self.inputs[pair.input]))
+            && self.outputs.iter().enumerate().all(|(index, output)| {
+                state.output_shape(index).is_some_and(|shape| {
+                    is_ready(output.value.as_ref(), shape)
+                        && output.bound.as_ref().is_none_or(|bound| bound.accepts_floats(shape))
+                })
+            })
+    }
+
+    /// Over the memory of inputs and outputs, and an arena. Nothing is allocated.
+    pub(super) fn run_at_hand(&mut self, time: Duration) -> Result<()> {
+        let Inner { inputs, outputs, pairs, compiled, .. } = self;
+        let Some(Compiled { program, state: State::Direct(state), .. }) = compiled else {
+            return Err(error::internal("a run without a region"));
+        };
+        let _deadline = (!time.is_zero()).then(|| Deadline::after(time));
+        state.run(&Read { places: program.inputs(), inputs })?;
+        hand_on(state, inputs, outputs, pairs);
+        Ok(())
+    }
+}
+
+/// Whether an output's value is there to be written to.
+fn is_ready(value: Option<&Value>, shape: &Shape) -> bool {
+    value.is_some_and(|v| v.is_own() && v.shape() == shape && v.dtype() == DType::F32)
+}
+
+/// Copies what a run left in the arena: to outputs, bound buffers, states.
+fn hand_on(state: &DirectState, inputs: &mut [Input], outputs: &mut [Output], pairs: &[Pair]) {
+    for (index, output) in outputs.iter_mut().enumerate() {
+        let floats = state.output(index);
+        if let Some(to) = output.value.as_mut().and_then(Value::floats_mut) {
+            to.copy_from_slice(floats);
+        }
+        if let Some(bound) = &mut output.bound {
+            bound.write_floats(floats);
+        }
+    }
+    for pair in pairs {
+        let value = inputs[pair.input].value.as_mut();
+        if let Some(to) = value.and_then(Value::floats_mut) {
+            to.copy_from_slice(state.output(pair.output));
+        }
+    }
+}
+
+/// The inputs of a program, where they are.
+struct Read<'a> {
+    /// For each input of the program, which of `inputs` it is.
+    places: &'a [usize],
+    inputs: &'a [Input],
+}
+
+impl Inputs for Read<'_> {
+    fn floats(&self, index: usize) -> &[f32] {
+        let input = self.places.get(index).and_then(|place| self.inputs.get(*place));
+        input.and_then(floats).unwrap_or(&[])
+    }
+}
+
+/// The floats of an input that is read where it is.
+fn in_place(input: &Input) -> Option<&[f32]> {
+    match &input.role {
+        Role::Bound(bound) => bound.floats(),
+        _ => input.value.as_ref().and_then(Value::floats),
+    }
+}
+
+/// The floats of an input, read where it is or copied.
+fn floats(input: &Input) -> Option<&[f32]> {
+    in_place(input).or_else(|| input.value.as_ref().and_then(Value::floats))
+}
