@@ -193,6 +193,28 @@ typedef enum inferno_dtype {
 } inferno_dtype;
 
 /**
+ * Instruction sets of Inferno's own kernels; each has what those before it have.
+ */
+typedef enum inferno_isa {
+  /**
+   * The last of the others that the processor has.
+   */
+  INFERNO_ISA_BEST = 0,
+  /**
+   * What every processor has.
+   */
+  INFERNO_ISA_SCALAR = 1,
+  /**
+   * x86-64 with AVX2 and FMA.
+   */
+  INFERNO_ISA_AVX2 = 2,
+  /**
+   * x86-64 with AVX-512 F.
+   */
+  INFERNO_ISA_AVX512 = 3,
+} inferno_isa;
+
+/**
  * Where a model is tried before it is trusted.
  */
 typedef enum inferno_isolation {
@@ -353,6 +375,13 @@ typedef struct inferno_runtime_options {
    * unused: no thread wakes for it. Default 10,000.
    */
   uint64_t memory_decay_ms;
+  /**
+   * An `inferno_isa`: Inferno's own kernels use no instructions beyond it, in
+   * programs compiled from now on. The answers are the same to the bit where
+   * Inferno's kernels compute them; operators that it has none for choose
+   * their instructions by the processor. Default `INFERNO_ISA_BEST`.
+   */
+  int32_t isa;
 } inferno_runtime_options;
 
 /**
@@ -923,8 +952,9 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback, the allocator, the helper's path, the budget and the
- * decay away: memory comes from the system again. The runtime may be started again afterwards.
+ * takes the log callback, the allocator, the helper's path, the budget, the
+ * decay and the cap of instructions away: memory comes from the system again. The
+ * runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
  * `nodelete`, so `dlclose` leaves it mapped.
@@ -1477,6 +1507,9 @@ enum inferno_status inferno_session_bind_output(struct inferno_session *session,
  * Runs the model once on the calling thread: reads the inputs, writes the
  * outputs, moves the recurrent state on. When it fails, inputs and state are
  * as before the call, and the session may be used again.
+ *
+ * Denormal numbers count as zero during a run; the thread's floating-point mode
+ * is the host's again when the call ends.
  *
  * Ownership: `options` may be NULL and is not kept.
  * Threads: one at a time inside a session; sessions run side by side.

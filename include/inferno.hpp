@@ -357,6 +357,12 @@ class runtime_options {
     return *this;
   }
 
+  /** Inferno's own kernels use no instructions beyond these. */
+  runtime_options& with_isa(inferno_isa isa) {
+    isa_ = isa;
+    return *this;
+  }
+
   /** The C struct, which points into this one. */
   inferno_runtime_options c_options() const {
     inferno_runtime_options made{};
@@ -368,6 +374,7 @@ class runtime_options {
     made.soft_budget_bytes = budget_.soft_bytes;
     made.hard_budget_bytes = budget_.hard_bytes;
     if (decay_ms_) made.memory_decay_ms = *decay_ms_;
+    made.isa = isa_;
     return made;
   }
 
@@ -378,6 +385,7 @@ class runtime_options {
   std::string helper_path_;
   budget budget_;
   std::optional<std::uint64_t> decay_ms_;
+  inferno_isa isa_ = INFERNO_ISA_BEST;
 };
 
 /** Memory of the library as a whole. */

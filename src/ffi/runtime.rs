@@ -7,6 +7,7 @@ use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
 use crate::error::{self, Result};
 use crate::host::HostMemory;
+use crate::kernels::Isa;
 use crate::pool::Budget;
 use crate::{model, pool, runtime};
 use std::ffi::{c_char, c_void};
@@ -42,6 +43,37 @@ pub struct inferno_runtime_options {
     /// `inferno_memory_trim`. It is looked at when next such a piece becomes
     /// unused: no thread wakes for it. Default 10,000.
     pub memory_decay_ms: u64,
+    /// An `inferno_isa`: Inferno's own kernels use no instructions beyond it, in
+    /// programs compiled from now on. The answers are the same to the bit where
+    /// Inferno's kernels compute them; operators that it has none for choose
+    /// their instructions by the processor. Default `INFERNO_ISA_BEST`.
+    pub isa: i32,
+}
+
+/// Instruction sets of Inferno's own kernels; each has what those before it have.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types)]
+pub enum inferno_isa {
+    /// The last of the others that the processor has.
+    Best = 0,
+    /// What every processor has.
+    Scalar = 1,
+    /// x86-64 with AVX2 and FMA.
+    Avx2 = 2,
+    /// x86-64 with AVX-512 F.
+    Avx512 = 3,
+}
+
+/// The cap of a number from a host.
+fn isa(number: i32) -> Result<Option<Isa>> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(Isa::Scalar)),
+        2 => Ok(Some(Isa::Avx2)),
+        3 => Ok(Some(Isa::Avx512)),
+        _ => Err(error::invalid_argument(format!("isa is {number}: expected an inferno_isa"))),
+    }
 }
 
 /// The host's own memory. Set `struct_size` to `sizeof(inferno_allocator)` and
@@ -119,6 +151,7 @@ impl InitStruct for inferno_runtime_options {
             soft_budget_bytes: INFERNO_NO_BUDGET,
             hard_budget_bytes: INFERNO_NO_BUDGET,
             memory_decay_ms: pool::DEFAULT_DECAY,
+            isa: inferno_isa::Best as i32,
         }
     }
 }
@@ -162,6 +195,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
             // SAFETY: the caller gives a string.
             Some(unsafe { str_arg("options.helper_path", options.helper_path) }?)
         };
+        let cap = isa(options.isa)?;
         runtime::init(|| {
             if options.log_callback.is_some() {
                 install_sink(options.log_callback, options.log_user_data, options.log_level)?;
@@ -169,6 +203,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
             pool::use_host(memory)?;
             model::use_helper(helper);
             pool::set_decay(options.memory_decay_ms);
+            Isa::cap(cap);
             pool::set_budget(Budget {
                 soft_bytes: options.soft_budget_bytes,
                 hard_bytes: options.hard_budget_bytes,
@@ -181,8 +216,9 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every session and model that is still
 /// open (their handles become stale), joins every thread Inferno owns, and
-/// takes the log callback, the allocator, the helper's path, the budget and the
-/// decay away: memory comes from the system again. The runtime may be started again afterwards.
+/// takes the log callback, the allocator, the helper's path, the budget, the
+/// decay and the cap of instructions away: memory comes from the system again. The
+/// runtime may be started again afterwards.
 ///
 /// Call it before unloading the library: the shared object is linked
 /// `nodelete`, so `dlclose` leaves it mapped.
@@ -200,6 +236,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
             let _ = pool::use_host(None);
             pool::set_budget(Budget::NONE);
             pool::set_decay(pool::DEFAULT_DECAY);
+            Isa::cap(None);
             pool::trim();
             left
         });

@@ -424,6 +424,9 @@ pub unsafe extern "C" fn inferno_session_bind_output(
 /// outputs, moves the recurrent state on. When it fails, inputs and state are
 /// as before the call, and the session may be used again.
 ///
+/// Denormal numbers count as zero during a run; the thread's floating-point mode
+/// is the host's again when the call ends.
+///
 /// Ownership: `options` may be NULL and is not kept.
 /// Threads: one at a time inside a session; sessions run side by side.
 /// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim),
@@ -445,7 +448,7 @@ pub unsafe extern "C" fn inferno_session_run(
                 options.flags
             )));
         }
-        session.enter()?.run(Duration::from_nanos(options.timeout_ns))
+        session.run(Duration::from_nanos(options.timeout_ns))
     })
 }
 
