@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The library against other engines: peers.sh [--only NAMES] [--threads N | --load] [--rounds N] [--json]
+# The library against other engines: peers.sh [--only NAMES] [--threads N | --load] [--rounds N] [--json] | --profile MODEL
 #
 # Against ONNX Runtime, OpenVINO, tract and rten. A row a model: its MFLOP, microseconds a run on
 # each engine, ours over the best rival's. One thread, denormals flushed, the same inputs, answers
@@ -12,6 +12,8 @@
 #   --load         milliseconds to load, and by how many MiB resident memory grew at most;
 #                  the last line is load: geomean_vs_ort=… cached_vs_ort=… peak_vs_ort=…
 #   --rounds N     turns of each engine (15)
+#   --profile MODEL  ours alone: time by step, with GFLOP/s, percent of the core's peak and GB/s;
+#                  the last line is profile: us=… native_percent=… peak_gflops=… steps=…
 #   --json         one JSON object in place of the table; the last line goes to the standard error
 # It ends with 1 when Inferno failed on a model or answered wrong. benches/peers/README.md tells more.
 # target/release has to hold the library (./install.sh --build-only).
@@ -47,6 +49,18 @@ if [ ! -f "$out/models/list.txt" ] || ! cmp -s "$out/makers" "$out/models/makers
     done
     "$venv/bin/python" "$here/models.py" "$target/models" "$out/models"
     cp "$out/makers" "$out/models/makers"
+fi
+
+if [ "${1:-}" = --profile ]; then
+    name=${2:?--profile needs the name of a model}
+    inputs=$(awk -v name="$name" '$1 == name { for (i = 3; i < NF; i++) if ($i == "in") print $(i + 1) }' "$out/models/list.txt")
+    if [ -z "$inputs" ]; then
+        echo "peers.sh: no model is called $name; there are:" $(awk '{ print $1 }' "$out/models/list.txt") >&2
+        exit 2
+    fi
+    (cd "$root/benches/profile" && cargo build --quiet --release --locked --target-dir "$out/profile") >&2
+    # shellcheck disable=SC2086 # a word an input
+    exec taskset -c "$(($(nproc) - 1))" "$out/profile/release/profile" "$out/models/$name.onnx" $inputs
 fi
 
 (cd "$here" && cargo build --quiet --release --locked --target-dir "$out/build") >&2
