@@ -213,6 +213,37 @@ static void everything_comes_from_the_host(void) {
     CHECK(atomic_load(&requests) == before);
 }
 
+/* A model that is one region: once warm, no request of the host's and none of the pool. */
+static void a_warm_region_asks_for_nothing(void) {
+    start();
+    pb models[] = {model_mlp(), model_accumulator()};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        inferno_model *model = load(models[i]);
+        inferno_session_options options = session_defaults();
+        inferno_state_pair pair = {"state", "state_out"};
+        options.states = &pair;
+        options.state_count = i == 1;
+        inferno_session *session = open_session(model, &options);
+        static float x[MLP_IN];
+        inferno_tensor input = tensor_of(INFERNO_DTYPE_F32, i == 0 ? "1,4" : "1,3", x);
+        CHECK_OK(inferno_session_set_input(session, 0, &input));
+        CHECK_OK(inferno_session_run(session, NULL));
+        inferno_memory_stats before = {.struct_size = sizeof before}, after = before;
+        CHECK_OK(inferno_memory_get_stats(&before));
+        long asked = atomic_load(&requests);
+        for (int run = 0; run < check_times(10000); run++) {
+            REQUIRE_OK(inferno_session_run(session, NULL));
+        }
+        CHECK(atomic_load(&requests) == asked);
+        CHECK_OK(inferno_memory_get_stats(&after));
+        CHECK(after.hits == before.hits && after.shared_hits == before.shared_hits);
+        CHECK(after.misses == before.misses && after.source_calls == before.source_calls);
+        CHECK_OK(inferno_session_free(session));
+        CHECK_OK(inferno_model_free(model));
+    }
+    CHECK_OK(inferno_shutdown());
+}
+
 static void *misaligned(void *user_data, size_t size, size_t alignment) {
     (void)user_data, (void)alignment;
     char *block = malloc(size + 1);
@@ -243,6 +274,7 @@ static void misaligned_blocks_count_as_none(void) {
 
 int main(void) {
     RUN(everything_comes_from_the_host);
+    RUN(a_warm_region_asks_for_nothing);
     RUN(misaligned_blocks_count_as_none);
     RUN(every_request_may_fail);
     CHECK(atomic_load(&wrong) == 0);
