@@ -6,10 +6,11 @@
 //! the first operand and of the result have to be contiguous; where they are
 //! not, the operands change sides, or a transposed copy is made.
 
+use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref, strides};
 use super::memory::Mapped;
 use super::ops::Op;
-use crate::kernels::{self, Isa, Packed, Unary};
+use crate::kernels::{self, Isa, Packed};
 use tract_onnx::prelude::DatumType;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
@@ -40,11 +41,7 @@ pub(super) struct Product {
     /// Which value read is A, and which is B.
     sides: [usize; 2],
     pub(super) bias: Option<Box<[f32]>>,
-    pub(super) relu: bool,
-    /// Which value read is added to C.
-    pub(super) residual: Option<usize>,
-    /// What is done to every element of C.
-    pub(super) then: Vec<Unary>,
+    pub(super) tail: Tail,
 }
 
 /// Rows of C that are computed before `then` is done to them, in floats: they stay
@@ -72,16 +69,13 @@ impl Product {
             weights: Some(weights),
             sides: [0, 0],
             bias: Some(bias),
-            relu: false,
-            residual: None,
-            then: Vec::new(),
+            tail: Tail::default(),
         }
     }
 
     /// Whether something can be added to each column: the number of columns.
     pub(super) fn takes_bias(&self) -> Option<usize> {
-        let plain = self.bias.is_none() && self.residual.is_none() && !self.relu;
-        let plain = plain && self.then.is_empty();
+        let plain = self.bias.is_none() && self.tail.is_empty();
         // Columns of all products are the last axis of the result.
         let last = self.loops.iter().all(|l| l.c % self.n == 0) && self.ldc.is_multiple_of(self.n);
         (plain && last && self.weights.is_some()).then_some(self.n)
@@ -89,13 +83,12 @@ impl Product {
 
     /// Whether as many elements can be added to it.
     pub(super) fn takes_residual(&self) -> bool {
-        let plain = self.residual.is_none() && !self.relu && self.then.is_empty();
-        plain && self.weights.is_some() && self.loops.is_empty() && self.is_dense()
+        self.tail.is_empty() && self.weights.is_some() && self.loops.is_empty() && self.is_dense()
     }
 
     /// Whether a relu costs nothing.
     pub(super) fn takes_relu(&self) -> bool {
-        self.weights.is_some() && self.then.is_empty()
+        self.weights.is_some() && self.tail.then.is_empty()
     }
 
     /// Whether all of the result is rows one after the other.
@@ -113,7 +106,7 @@ impl Product {
             let (a, c) = (&a[at_a..], &mut c[at_c..]);
             match &self.weights {
                 Some(packed) => {
-                    let residual = self.residual.map(|at| reads.get(at));
+                    let residual = self.tail.residual.map(|at| reads.get(at));
                     self.by_blocks(isa, a, packed, residual, c);
                 }
                 None => {
@@ -137,14 +130,14 @@ impl Product {
         residual: Option<&[f32]>,
         c: &mut [f32],
     ) {
-        let rows = match self.then.is_empty() {
+        let rows = match self.tail.then.is_empty() {
             true => self.m,
             false => (BLOCK / self.n).next_multiple_of(12).min(self.m),
         };
         for from in (0..self.m).step_by(rows.max(1)) {
             let m = rows.min(self.m - from);
             let (a, c) = (&a[from * self.lda..], &mut c[from * self.ldc..]);
-            let (bias, relu) = (self.bias.as_deref(), self.relu);
+            let (bias, relu) = (self.bias.as_deref(), self.tail.relu);
             let (b, lda, ldc) = (packed.as_packed(), self.lda, self.ldc);
             let residual = residual.map(|all| (&all[from * self.n..], self.n));
             kernels::Gemm { m, a, lda, b, bias, residual, relu, c: &mut *c, ldc }.run(isa);
@@ -153,7 +146,7 @@ impl Product {
     }
 
     fn finish(&self, isa: Isa, m: usize, c: &mut [f32]) {
-        for op in &self.then {
+        for op in &self.tail.then {
             match self.is_dense() {
                 true => kernels::unary_in_place(isa, *op, &mut c[..m * self.n]),
                 false => c
@@ -265,9 +258,7 @@ fn product(axes: &[Axis], sides: [usize; 2]) -> Option<Product> {
         weights: None,
         sides,
         bias: None,
-        relu: false,
-        residual: None,
-        then: Vec::new(),
+        tail: Tail::default(),
     })
 }
 

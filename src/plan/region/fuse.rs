@@ -16,6 +16,23 @@ use super::elementwise::Pairwise;
 use super::ops::Op;
 use crate::kernels::{Binary, Reduce, Unary};
 
+/// What is done to the result of a product or a convolution where it is written.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    /// Which value read is added.
+    pub(super) residual: Option<usize>,
+    /// Negative values become zero, after that.
+    pub(super) relu: bool,
+    /// Functions of every element, after that.
+    pub(super) then: Vec<Unary>,
+}
+
+impl Tail {
+    pub(super) fn is_empty(&self) -> bool {
+        self.residual.is_none() && !self.relu && self.then.is_empty()
+    }
+}
+
 /// Folds steps until nothing changes.
 pub(super) fn fuse(assembly: &mut Assembly) {
     let steps = std::mem::take(&mut assembly.steps);
@@ -109,12 +126,14 @@ impl<'a> Fusing<'a> {
         let value = step.reads[main];
         let before = self.before(value)?;
         match (&self.steps[before].as_ref()?.op, &step.op) {
-            (Op::Product(_), Op::Unary(op)) => {
+            (Op::Product(_) | Op::Conv2d(_), Op::Unary(op)) => {
                 let op = *op;
-                let product = self.product(before, value)?;
+                let before_op = &mut self.steps[before].as_mut()?.op;
+                let takes_relu = before_op.takes_relu();
+                let tail = before_op.tail()?;
                 match op {
-                    Unary::Relu if product.takes_relu() => product.relu = true,
-                    op => product.then.push(op),
+                    Unary::Relu if takes_relu => tail.relu = true,
+                    op => tail.then.push(op),
                 }
                 self.takes_over(before, value, written)
             }
@@ -182,7 +201,8 @@ impl<'a> Fusing<'a> {
         }
     }
 
-    /// Adds one of two operands where the other, a product, is written.
+    /// Adds one of two operands where the other, a product or a convolution, is
+    /// written.
     fn residual(&mut self, at: usize, sides: [usize; 2]) -> Option<Folded> {
         let step = self.steps[at].as_ref()?;
         let written = *step.writes.first()?;
@@ -190,14 +210,14 @@ impl<'a> Fusing<'a> {
         for (value, added) in [(x, v), (v, x)] {
             let Some(before) = self.before(value) else { continue };
             let ready = self.writer[added].is_none_or(|writer| writer < before);
-            let Some(Planned { op: Op::Product(op), reads, writes, .. }) = &mut self.steps[before]
-            else {
+            let Some(Planned { op, reads, writes, .. }) = &mut self.steps[before] else {
                 continue;
             };
             if value == added || !ready || writes[0] != value || !op.takes_residual() {
                 continue;
             }
-            op.residual = Some(reads.len());
+            let Some(tail) = op.tail() else { continue };
+            tail.residual = Some(reads.len());
             reads.push(added);
             return self.takes_over(before, value, written);
         }

@@ -1,7 +1,7 @@
 //! A node of the graph as steps.
 
 use super::ops::Op;
-use super::{conv, einsum, elementwise, moves, recurs, rows};
+use super::{conv, conv2d, einsum, elementwise, moves, recurs, rows};
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
 
 /// What a step reads, or a node gives.
@@ -134,6 +134,7 @@ pub(super) fn lower(graph: &TypedModel, node: &TypedNode) -> Option<Lowered> {
     (0..node.outputs.len()).try_for_each(|i| context.output(i).map(|_| ()))?;
     einsum::lower(context)
         .or_else(|| conv::lower(context))
+        .or_else(|| conv2d::lower(context))
         .or_else(|| elementwise::lower(context))
         .or_else(|| rows::lower(context))
         .or_else(|| recurs::lower(context))

@@ -13,6 +13,7 @@
 
 mod assemble;
 mod conv;
+mod conv2d;
 mod einsum;
 mod elementwise;
 mod fuse;

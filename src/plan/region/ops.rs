@@ -1,8 +1,10 @@
 //! What a step does.
 
 use super::MOST_WRITES;
+use super::conv2d::Conv2d;
 use super::einsum::Product;
 use super::elementwise::Pairwise;
+use super::fuse::Tail;
 use super::memory::Mapped;
 use super::moves::Moves;
 use super::recurs::Layer;
@@ -13,6 +15,8 @@ use crate::kernels::{self, Isa, Reduce, Unary};
 pub(super) enum Op {
     /// Matrix products.
     Product(Product),
+    /// A convolution over two axes.
+    Conv2d(Conv2d),
     /// One function of every element.
     Unary(Unary),
     /// One function of pairs of elements.
@@ -74,10 +78,38 @@ impl Op {
             | Op::Norm(_) => Some(0),
             Op::Pairwise(pairwise) => pairwise.in_place(),
             Op::Product(_)
+            | Op::Conv2d(_)
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
             | Op::Recur(_) => None,
+        }
+    }
+
+    /// What else is done where it writes, for who adds to it.
+    pub(super) fn tail(&mut self) -> Option<&mut Tail> {
+        match self {
+            Op::Product(product) => Some(&mut product.tail),
+            Op::Conv2d(conv) => Some(&mut conv.tail),
+            _ => None,
+        }
+    }
+
+    /// Whether as many elements can be added where it writes.
+    pub(super) fn takes_residual(&self) -> bool {
+        match self {
+            Op::Product(product) => product.takes_residual(),
+            Op::Conv2d(conv) => conv.tail.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether a relu where it writes costs nothing.
+    pub(super) fn takes_relu(&self) -> bool {
+        match self {
+            Op::Product(product) => product.takes_relu(),
+            Op::Conv2d(conv) => conv.tail.then.is_empty(),
+            _ => false,
         }
     }
 
@@ -96,6 +128,7 @@ impl Op {
         let [y, scratch, ..] = writes;
         match self {
             Op::Product(product) => product.run(isa, reads, y, scratch),
+            Op::Conv2d(conv) => conv.run(isa, reads, y, scratch),
             Op::Unary(op) => match in_place {
                 true => kernels::unary_in_place(isa, *op, y),
                 false => kernels::unary(isa, *op, reads.get(0), y),
@@ -133,6 +166,7 @@ impl Op {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Op::Product(_) => "product",
+            Op::Conv2d(_) => "conv",
             Op::Unary(_) => "unary",
             Op::Pairwise(_) => "pairwise",
             Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",
@@ -148,6 +182,7 @@ impl Op {
     pub(super) fn flop(&self) -> u64 {
         match self {
             Op::Product(product) => product.flop(),
+            Op::Conv2d(conv) => conv.flop(),
             Op::Recur(layer) => layer.flop(),
             _ => 0,
         }
@@ -157,6 +192,7 @@ impl Op {
     pub(super) fn weight_bytes(&self) -> u64 {
         match self {
             Op::Product(product) => product.weight_bytes(),
+            Op::Conv2d(conv) => conv.weight_bytes(),
             _ => 0,
         }
     }
