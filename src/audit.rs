@@ -126,7 +126,8 @@ audit! {
     shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell]
         "nothing: plain values", "copied", "src/kernels/isa.rs";
     shared [kernels::PackedRef<'static>, kernels::Operand<'static>, kernels::Gemm<'static>,
-            kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>]
+            kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>,
+            kernels::Shifted<'static>]
         "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
     global [kernels::isa::CAP]
         "which instructions are allowed", "an atomic", "tests/c/isa.c";

@@ -11,6 +11,7 @@
 //!   rows, and over an axis;
 //! - [`layer_norm`], [`rms_norm`]: of rows;
 //! - [`reduce`]: sums and their like over an axis;
+//! - [`Shifted`]: sums of shifted copies;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
@@ -29,6 +30,7 @@ mod mode;
 mod norm;
 mod pack;
 mod reduce;
+mod shifted;
 mod softmax;
 mod stream;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
 pub use reduce::{Reduce, reduce};
+pub use shifted::Shifted;
 pub use softmax::{
     log_softmax, log_softmax_in_place, softmax, softmax_in_place, softmax_masked, softmax_strided,
     softmax_strided_in_place,

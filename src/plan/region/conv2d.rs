@@ -6,6 +6,7 @@
 //! at once as stay in the second-level cache; a last row of ones carries the
 //! bias. What it gives lies channels first already.
 
+use super::depthwise::Depthwise;
 use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
@@ -20,15 +21,15 @@ const BLOCK: usize = 96 << 10;
 
 /// Where the windows are; each pair is of rows and of columns.
 #[derive(Debug, Clone, Copy)]
-struct Windows {
+pub(super) struct Windows {
     /// Of one group.
-    channels: usize,
-    from: [usize; 2],
-    to: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    pad: [usize; 2],
+    pub(super) channels: usize,
+    pub(super) from: [usize; 2],
+    pub(super) to: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) pad: [usize; 2],
 }
 
 /// Neighbouring positions of one output row, in a panel.
@@ -47,7 +48,7 @@ impl Windows {
     }
 
     /// Output positions.
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.to[0] * self.to[1]
     }
 
@@ -234,6 +235,15 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         all if all.len() == filters => all.to_vec(),
         _ => return None,
     };
+    let mut lowered = Lowered::default();
+    if (windows.channels, filters) == (1, op.group) {
+        let planes = batch * filters;
+        let conv = Depthwise::new(windows, planes, filters, weights.into(), biases.into());
+        let writes = vec![len, conv.scratch()];
+        let value = lowered.step_of(Op::Depthwise(conv), vec![Ref::Input(0)], writes);
+        lowered.outputs.push(value);
+        return Some(lowered);
+    }
     let rows = weights.chunks_exact(depth - 1).zip(biases);
     let weights = rows.flat_map(|(row, bias)| row.iter().copied().chain([bias])).collect();
     let block = (BLOCK / depth).max(3 * PANEL).next_multiple_of(PANEL);
@@ -242,7 +252,6 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let filters = filters / groups;
     let conv = Conv2d { windows, batch, groups, filters, weights, block, tail };
     let writes = vec![len, conv.scratch()];
-    let mut lowered = Lowered::default();
     let value = lowered.step_of(Op::Conv2d(conv), vec![Ref::Input(0)], writes);
     lowered.outputs.push(value);
     Some(lowered)

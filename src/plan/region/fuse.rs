@@ -126,7 +126,7 @@ impl<'a> Fusing<'a> {
         let value = step.reads[main];
         let before = self.before(value)?;
         match (&self.steps[before].as_ref()?.op, &step.op) {
-            (Op::Product(_) | Op::Conv2d(_), Op::Unary(op)) => {
+            (Op::Product(_) | Op::Conv2d(_) | Op::Depthwise(_), Op::Unary(op)) => {
                 let op = *op;
                 let before_op = &mut self.steps[before].as_mut()?.op;
                 let takes_relu = before_op.takes_relu();

@@ -14,6 +14,7 @@
 mod assemble;
 mod conv;
 mod conv2d;
+mod depthwise;
 mod einsum;
 mod elementwise;
 mod fuse;

@@ -2,6 +2,7 @@
 
 use super::MOST_WRITES;
 use super::conv2d::Conv2d;
+use super::depthwise::Depthwise;
 use super::einsum::Product;
 use super::elementwise::Pairwise;
 use super::fuse::Tail;
@@ -17,6 +18,8 @@ pub(super) enum Op {
     Product(Product),
     /// A convolution over two axes.
     Conv2d(Conv2d),
+    /// One of every channel by itself.
+    Depthwise(Depthwise),
     /// One function of every element.
     Unary(Unary),
     /// One function of pairs of elements.
@@ -79,6 +82,7 @@ impl Op {
             Op::Pairwise(pairwise) => pairwise.in_place(),
             Op::Product(_)
             | Op::Conv2d(_)
+            | Op::Depthwise(_)
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
@@ -91,6 +95,7 @@ impl Op {
         match self {
             Op::Product(product) => Some(&mut product.tail),
             Op::Conv2d(conv) => Some(&mut conv.tail),
+            Op::Depthwise(conv) => Some(&mut conv.tail),
             _ => None,
         }
     }
@@ -100,6 +105,7 @@ impl Op {
         match self {
             Op::Product(product) => product.takes_residual(),
             Op::Conv2d(conv) => conv.tail.is_empty(),
+            Op::Depthwise(conv) => conv.tail.is_empty(),
             _ => false,
         }
     }
@@ -109,6 +115,7 @@ impl Op {
         match self {
             Op::Product(product) => product.takes_relu(),
             Op::Conv2d(conv) => conv.tail.then.is_empty(),
+            Op::Depthwise(conv) => conv.tail.then.is_empty(),
             _ => false,
         }
     }
@@ -129,6 +136,7 @@ impl Op {
         match self {
             Op::Product(product) => product.run(isa, reads, y, scratch),
             Op::Conv2d(conv) => conv.run(isa, reads, y, scratch),
+            Op::Depthwise(conv) => conv.run(isa, reads, y, scratch),
             Op::Unary(op) => match in_place {
                 true => kernels::unary_in_place(isa, *op, y),
                 false => kernels::unary(isa, *op, reads.get(0), y),
@@ -167,6 +175,7 @@ impl Op {
         match self {
             Op::Product(_) => "product",
             Op::Conv2d(_) => "conv",
+            Op::Depthwise(_) => "depthwise",
             Op::Unary(_) => "unary",
             Op::Pairwise(_) => "pairwise",
             Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",
@@ -183,6 +192,7 @@ impl Op {
         match self {
             Op::Product(product) => product.flop(),
             Op::Conv2d(conv) => conv.flop(),
+            Op::Depthwise(conv) => conv.flop(),
             Op::Recur(layer) => layer.flop(),
             _ => 0,
         }
