@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The pool against the system's allocator, mimalloc and jemalloc: pool.sh [--rounds N]
 #
-# Replays the tensors that runs of real models take and give back, and a load of threads that give
+# Replays the tensors that runs of real models take and give back, operator by operator without
+# regions (which take next to none), and a load of threads that give
 # back each other's blocks, on each allocator in turn, in processes of their own. The last line is
 # pool: traces_vs_best=… threads_vs_best=… waste_percent=… peak_vs_best=…
 # where time (the geometric mean over the traces) and peak (the worst trace that holds 256 KiB or
@@ -43,7 +44,7 @@ trace() { # NAME [INPUT=DIMS ...]
     local name=$1
     shift
     if [ -f "$target/models/$name.onnx" ]; then
-        INFERNO_POOL=0 "$out/record" "$target/models/$name.onnx" "$out/$name.trace" "$@"
+        INFERNO_POOL=0 INFERNO_REGIONS=0 "$out/record" "$target/models/$name.onnx" "$out/$name.trace" "$@"
         traces+=("$name")
     else
         echo "pool.sh: no $name.onnx in target/models" >&2

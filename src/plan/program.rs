@@ -1,4 +1,7 @@
 //! What a model is compiled to, for one set of shapes.
+//!
+//! With `INFERNO_REGIONS=0` in the environment there are no regions: tract's
+//! operators alone are what ours are compared with.
 
 use super::general::{General, GeneralState, unsupported};
 use super::region::{self, Inputs, Region};
@@ -39,7 +42,9 @@ impl Program {
 
     fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
         let Imported { mut graph, inputs } = imported;
-        let whole = region::whole(&graph).map_err(|e| unsupported(&e))?;
+        let regions = std::env::var_os("INFERNO_REGIONS").is_none_or(|value| value != "0");
+        let whole = if regions { region::whole(&graph) } else { Ok(None) };
+        let whole = whole.map_err(|e| unsupported(&e))?;
         let shapes = || -> Result<Vec<Option<Shape>>, TractError> {
             let outputs = graph.output_outlets()?.iter();
             outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
@@ -51,7 +56,9 @@ impl Program {
                 (Kind::Direct(Arc::new(region)), Some(bytes))
             }
             None => {
-                region::embed(&mut graph).map_err(|e| unsupported(&e))?;
+                if regions {
+                    region::embed(&mut graph).map_err(|e| unsupported(&e))?;
+                }
                 let general = General::compile(graph, memory_bytes)?;
                 let bytes = general.arena_bytes();
                 (Kind::General(general), bytes)
