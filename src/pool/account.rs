@@ -82,6 +82,19 @@ impl Account {
         slot(self.id).balance.lately().max(0) as u64
     }
 
+    /// Refuses where it, or one above it, holds more than it may.
+    pub fn check(&self) -> Result<()> {
+        let chain = Chain::of(self.id);
+        for (at, balance) in chain.balances().iter().enumerate() {
+            let (held, hard) = (balance.live(), balance.budget().hard_bytes);
+            if u64::try_from(held).is_ok_and(|held| held > hard) {
+                chain.own().count(Counts { refused: 1, ..Default::default() });
+                return Err(out_of_budget(chain.id(at), held, 0, hard));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what is known to need `bytes` in all of this account, which is
     /// credited now, where it, or one above it, may not hold as much.
     pub fn expect(&self, bytes: u64) -> Result<()> {

@@ -64,6 +64,10 @@ impl Entered<'_> {
     /// What a run of the same shapes held before has to be within the budgets.
     pub fn run(&mut self, time: Duration) -> Result<()> {
         self.inner.prepare()?;
+        if self.inner.is_at_hand() {
+            self.account.check()?;
+            return self.inner.run_at_hand(time);
+        }
         if let Some(need) = self.inner.run_bytes() {
             self.account.expect(need)?;
         }
@@ -124,6 +128,7 @@ impl Session {
     pub fn run(&self, time: Duration) -> Result<()> {
         let mut inner = self.lock()?;
         if inner.is_at_hand() {
+            self.account.check()?;
             return inner.run_at_hand(time);
         }
         let _charge = self.account.charge();

@@ -13,9 +13,6 @@ impl Inner {
     /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
     pub(super) fn run(&mut self, time: Duration) -> Result<()> {
         self.prepare()?;
-        if self.is_at_hand() {
-            return self.run_at_hand(time);
-        }
         let _deadline = Deadline::after(time);
         let scope = Scope::open(u64::MAX);
         let Some(mut compiled) = self.compiled.take() else {

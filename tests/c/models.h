@@ -173,6 +173,18 @@ static inline pb model_if_constant(void) {
     return onnx_model(&graph, "if_constant", 17, NULL);
 }
 
+/* y = 2 sin(x), [1, 3]: no region, since the sine is none of our kernels. */
+static inline pb model_sine(void) {
+    static const float two = 2.0f;
+    pb graph = {0};
+    onnx_input(&graph, "x", F32, "1,3");
+    onnx_initializer(&graph, "two", F32, "", &two, sizeof two);
+    onnx_node(&graph, "Sin", "sine", "x", "s", NULL);
+    onnx_node(&graph, "Mul", "double", "s,two", "y", NULL);
+    onnx_output(&graph, "y", F32, "1,3");
+    return onnx_model(&graph, "sine", 17, NULL);
+}
+
 /*
  * y = table[index], row of [4, 3]; state_out = state + y. An index past 3 makes the run fail, in a
  * node called "lookup".

@@ -46,6 +46,7 @@ static void both_ways_agree(void) {
         {model_accumulator, "1,3", 3},
         {model_convnet, "1,3,32,32", 3072},
         {model_add, "2,3", 6},
+        {model_sine, "1,3", 3},
     };
     static float ours[MOST], theirs[MOST], again[MOST];
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
