@@ -43,22 +43,18 @@ impl Program {
     fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
         let Imported { mut graph, inputs } = imported;
         let regions = std::env::var_os("INFERNO_REGIONS").is_none_or(|value| value != "0");
-        let whole = if regions { region::whole(&graph) } else { Ok(None) };
-        let whole = whole.map_err(|e| unsupported(&e))?;
         let shapes = || -> Result<Vec<Option<Shape>>, TractError> {
             let outputs = graph.output_outlets()?.iter();
             outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
         };
         let outputs = shapes().map_err(|e| unsupported(&e))?;
-        let (kind, arena_bytes) = match whole {
+        let whole = if regions { region::compile(&mut graph) } else { Ok(None) };
+        let (kind, arena_bytes) = match whole.map_err(|e| unsupported(&e))? {
             Some(region) => {
                 let bytes = region.arena_bytes();
                 (Kind::Direct(Arc::new(region)), Some(bytes))
             }
             None => {
-                if regions {
-                    region::embed(&mut graph).map_err(|e| unsupported(&e))?;
-                }
                 let general = General::compile(graph, memory_bytes)?;
                 let bytes = general.arena_bytes();
                 (Kind::General(general), bytes)

@@ -8,7 +8,7 @@ use super::{MOST_WRITES, Place, Region, Spot, Step};
 use crate::kernels::Isa;
 use crate::tensor::Shape;
 use std::collections::HashMap;
-use tract_onnx::prelude::{OutletId, TypedModel};
+use tract_onnx::prelude::{OutletId, TypedModel, TypedNode};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +67,26 @@ impl Assembly {
         Some(value)
     }
 
+    /// The value that `of` is for a node whose steps have written `written`.
+    fn resolve(
+        &mut self,
+        graph: &TypedModel,
+        node: &TypedNode,
+        written: &[usize],
+        of: Ref,
+    ) -> Option<usize> {
+        match of {
+            Ref::Input(at) => self.outlet(graph, *node.inputs.get(at)?),
+            Ref::Written(at) => written.get(at).copied(),
+        }
+    }
+
     fn node(&mut self, graph: &TypedModel, id: usize, lowered: Lowered) -> Option<()> {
         let node = graph.nodes.get(id)?;
         let mut written = Vec::new();
         for draft in lowered.steps {
-            let mut reads = Vec::with_capacity(draft.reads.len());
-            for read in &draft.reads {
-                reads.push(match read {
-                    Ref::Input(at) => self.outlet(graph, *node.inputs.get(*at)?)?,
-                    Ref::Written(at) => *written.get(*at)?,
-                });
-            }
+            let reads = draft.reads.iter().map(|of| self.resolve(graph, node, &written, *of));
+            let reads = reads.collect::<Option<Vec<_>>>()?;
             let writes = draft.writes.iter().map(|len| self.value(Origin::Step, *len));
             let writes: Vec<usize> = writes.collect();
             written.extend(&writes);
@@ -85,10 +94,7 @@ impl Assembly {
             self.steps.push(Planned { op: draft.op, reads, writes, name });
         }
         for (slot, output) in lowered.outputs.iter().enumerate() {
-            let value = match output {
-                Ref::Input(at) => self.outlet(graph, *node.inputs.get(*at)?)?,
-                Ref::Written(at) => *written.get(*at)?,
-            };
+            let value = self.resolve(graph, node, &written, *output)?;
             self.of.insert(OutletId::new(id, slot), value);
         }
         Some(())
@@ -156,12 +162,13 @@ impl Assembly {
         self.prune();
         let (lives, group, in_place) = self.lives();
         let (at, arena) = memory::places(&lives)?;
+        let place = |value: usize| (at[group[value]], self.values[value].len);
         let spot = |value: usize| {
             let Value { origin, len, .. } = self.values[value];
             let place = match origin {
                 Origin::Input(index) => Place::Input(index),
                 Origin::Constant(index) => Place::Constant(index),
-                Origin::Step => Place::Arena(at[group[value]]),
+                Origin::Step => Place::Arena(place(value).0),
             };
             Spot { place, len }
         };
@@ -170,12 +177,13 @@ impl Assembly {
             if step.writes.len() > MOST_WRITES {
                 return None;
             }
-            let place = |value: &usize| (at[group[*value]], self.values[*value].len);
-            let writes = step.writes.iter().map(place).collect();
+            let writes = step.writes.iter().map(|value| place(*value)).collect();
             let reads = step.reads.iter().map(|value| spot(*value)).collect();
             steps.push((reads, writes, in_place));
         }
-        let outputs = self.outputs.iter().map(|(v, shape)| (spot(*v), *shape)).collect();
+        // (Outputs are written by a step, all of them.)
+        let range = |(from, len): (usize, usize)| from..from + len;
+        let outputs = self.outputs.iter().map(|(v, shape)| (range(place(*v)), *shape)).collect();
         let inputs = self.inputs.iter().map(|v| self.values[*v].len).collect();
         let steps = self.steps.into_iter().zip(steps).map(|(step, (reads, writes, in_place))| {
             Step { op: step.op, reads, writes, in_place, name: step.name }

@@ -6,7 +6,8 @@
 //! transposed before and after; a pad is a copy, but where one position is all
 //! there is: then the taps over the pad are left out.
 
-use super::einsum::{Loop, Product};
+use super::einsum::Product;
+use super::loops::Loop;
 use super::lower::{Context, Lowered, Ref};
 use super::moves;
 use super::ops::Op;
@@ -87,11 +88,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let op = context.node.op_as::<Conv>()?;
     let g = geometry(context, op)?;
     let Geometry { batch, channels, filters, from, to, kernel, stride, pads, .. } = g;
-    let bias: Box<[f32]> = match context.floats(2)? {
-        [one] => vec![*one; filters].into(),
-        all if all.len() == filters => all.into(),
-        _ => return None,
-    };
+    let bias = context.biases(2, filters)?;
     let mut lowered = Lowered::default();
     let mut x = Ref::Input(0);
     if !g.channels_last && channels > 1 && from > 1 {
@@ -116,7 +113,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let weights = packed(context, op, &g, taps)?;
     let mut loops = Vec::new();
     if batch > 1 {
-        loops.push(Loop { count: batch, a: length * channels, b: 0, c: to * filters });
+        loops.push(Loop { count: batch, steps: [length * channels, 0, to * filters] });
     }
     let product = Product::dense(to, stride * channels, weights, bias, loops);
     let len = batch * filters * to;

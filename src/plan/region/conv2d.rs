@@ -178,9 +178,7 @@ impl Conv2d {
                 };
                 gemm.run(isa);
             }
-            for op in &self.tail.then {
-                kernels::unary_in_place(isa, *op, y);
-            }
+            self.tail.finish(isa, y);
         }
     }
 }
@@ -230,22 +228,18 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     {
         return None;
     }
-    let biases: Vec<f32> = match context.floats(2)? {
-        [one] => vec![*one; filters],
-        all if all.len() == filters => all.to_vec(),
-        _ => return None,
-    };
+    let biases = context.biases(2, filters)?;
     let mut lowered = Lowered::default();
     if (windows.channels, filters) == (1, op.group) {
         let planes = batch * filters;
-        let conv = Depthwise::new(windows, planes, filters, weights.into(), biases.into());
+        let conv = Depthwise::new(windows, planes, filters, weights.into(), biases);
         let writes = vec![len, conv.scratch()];
         let value = lowered.step_of(Op::Depthwise(conv), vec![Ref::Input(0)], writes);
         lowered.outputs.push(value);
         return Some(lowered);
     }
-    let rows = weights.chunks_exact(depth - 1).zip(biases);
-    let weights = rows.flat_map(|(row, bias)| row.iter().copied().chain([bias])).collect();
+    let rows = weights.chunks_exact(depth - 1).zip(&biases);
+    let weights = rows.flat_map(|(row, bias)| row.iter().copied().chain([*bias])).collect();
     let block = (BLOCK / depth).max(3 * PANEL).next_multiple_of(PANEL);
     let block = block.min(windows.count().next_multiple_of(PANEL));
     let (groups, tail) = (op.group, Tail::default());

@@ -108,9 +108,7 @@ impl Depthwise {
             if self.tail.relu {
                 kernels::unary_in_place(isa, Unary::Relu, y);
             }
-            for op in &self.tail.then {
-                kernels::unary_in_place(isa, *op, y);
-            }
+            self.tail.finish(isa, y);
         }
     }
 }

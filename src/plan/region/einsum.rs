@@ -7,22 +7,13 @@
 //! not, the operands change sides, or a transposed copy is made.
 
 use super::fuse::Tail;
+use super::loops::{Loop, each};
 use super::lower::{Context, Lowered, Ref, strides};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Isa, Packed};
 use tract_onnx::prelude::DatumType;
 use tract_onnx::tract_core::ops::einsum::EinSum;
-
-/// A loop around a product: how often, and the floats from one to the next in
-/// each operand and the result.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Loop {
-    pub(super) count: usize,
-    pub(super) a: usize,
-    pub(super) b: usize,
-    pub(super) c: usize,
-}
 
 /// Products C = A · B of `m` by `k` and `k` by `n`.
 #[derive(Debug)]
@@ -77,7 +68,8 @@ impl Product {
     pub(super) fn takes_bias(&self) -> Option<usize> {
         let plain = self.bias.is_none() && self.tail.is_empty();
         // Columns of all products are the last axis of the result.
-        let last = self.loops.iter().all(|l| l.c % self.n == 0) && self.ldc.is_multiple_of(self.n);
+        let last = self.loops.iter().all(|l| l.steps[2].is_multiple_of(self.n))
+            && self.ldc.is_multiple_of(self.n);
         (plain && last && self.weights.is_some()).then_some(self.n)
     }
 
@@ -102,7 +94,7 @@ impl Product {
             Some(_) => &[],
             None => reads.get(self.sides[1]),
         };
-        self.each(&self.loops, [0; 3], &mut |[at_a, at_b, at_c]| {
+        each(&self.loops, &mut |[at_a, at_b, at_c]| {
             let (a, c) = (&a[at_a..], &mut c[at_c..]);
             match &self.weights {
                 Some(packed) => {
@@ -146,34 +138,14 @@ impl Product {
     }
 
     fn finish(&self, isa: Isa, m: usize, c: &mut [f32]) {
-        for op in &self.tail.then {
-            match self.is_dense() {
-                true => kernels::unary_in_place(isa, *op, &mut c[..m * self.n]),
-                false => c
-                    .chunks_mut(self.ldc)
-                    .take(m)
-                    .for_each(|row| kernels::unary_in_place(isa, *op, &mut row[..self.n])),
+        match self.is_dense() {
+            true => self.tail.finish(isa, &mut c[..m * self.n]),
+            false if self.tail.then.is_empty() => {}
+            false => {
+                let rows = c.chunks_mut(self.ldc).take(m);
+                rows.for_each(|row| self.tail.finish(isa, &mut row[..self.n]));
             }
         }
-    }
-
-    fn each(&self, loops: &[Loop], at: [usize; 3], body: &mut impl FnMut([usize; 3])) {
-        let Some((first, rest)) = loops.split_first() else { return body(at) };
-        for i in 0..first.count {
-            self.each(rest, [at[0] + i * first.a, at[1] + i * first.b, at[2] + i * first.c], body);
-        }
-    }
-}
-
-#[cfg(feature = "profile")]
-impl Product {
-    pub(super) fn flop(&self) -> u64 {
-        let times: usize = self.loops.iter().map(|l| l.count).product();
-        2 * (times * self.m * self.k * self.n) as u64
-    }
-
-    pub(super) fn weight_bytes(&self) -> u64 {
-        self.weights.as_ref().map_or(0, |w| w.bytes() as u64)
     }
 }
 
@@ -244,9 +216,9 @@ fn product(axes: &[Axis], sides: [usize; 2]) -> Option<Product> {
     let mut loops: Vec<Loop> = batch
         .chain(more_m)
         .chain(more_n)
-        .map(|a| Loop { count: a.dim, a: a.stride(0), b: a.stride(1), c: a.stride(2) })
+        .map(|a| Loop { count: a.dim, steps: [0, 1, 2].map(|side| a.stride(side)) })
         .collect();
-    loops.sort_by_key(|l| std::cmp::Reverse(l.c));
+    loops.sort_by_key(|l| std::cmp::Reverse(l.steps[2]));
     Some(Product {
         m: rows,
         k: depth,
@@ -342,7 +314,7 @@ pub(super) fn plain(context: &Context) -> Option<(usize, [usize; 2])> {
 fn ready(context: &Context, mut product: Product) -> Option<(Product, usize)> {
     let constant = context.floats(product.sides[1]);
     if let Some(data) = constant
-        && product.loops.iter().all(|l| l.b == 0)
+        && product.loops.iter().all(|l| l.steps[1] == 0)
     {
         let [row, column] = product.b;
         product.weights = Some(Packed::from_strided(product.k, product.n, data, row, column).ok()?);

@@ -1,5 +1,6 @@
 //! Functions of every element, and of pairs of elements with broadcasting.
 
+use super::loops::{Loop, each};
 use super::lower::{Context, Lowered, Ref, strides};
 use super::memory::Mapped;
 use super::ops::Op;
@@ -19,16 +20,6 @@ enum Form {
     Rows,
     /// The second has one element a row of the first.
     Columns,
-}
-
-/// A loop around the innermost elements, and the floats from one to the next in
-/// the two operands and the result.
-#[derive(Debug, Clone, Copy)]
-struct Loop {
-    count: usize,
-    x: usize,
-    v: usize,
-    y: usize,
 }
 
 /// A function of pairs. The first operand, x, has all of the innermost elements;
@@ -104,7 +95,7 @@ impl Pairwise {
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], in_place: bool) {
         let x = if in_place { &[] } else { reads.get(self.sides[0]) };
         let v = reads.get(self.sides[1]);
-        self.each(&self.loops, [0; 3], &mut |[at_x, at_v, at_y]| {
+        each(&self.loops, &mut |[at_x, at_v, at_y]| {
             let y = &mut y[at_y..at_y + self.x];
             let v = &v[at_v..at_v + self.v];
             let (op, swapped) = (self.op, self.swapped);
@@ -133,13 +124,6 @@ impl Pairwise {
                 Form::Columns => kernels::binary_columns(isa, op, x, v, swapped, y),
             }
         });
-    }
-
-    fn each(&self, loops: &[Loop], at: [usize; 3], body: &mut impl FnMut([usize; 3])) {
-        let Some((first, rest)) = loops.split_first() else { return body(at) };
-        for i in 0..first.count {
-            self.each(rest, [at[0] + i * first.x, at[1] + i * first.v, at[2] + i * first.y], body);
-        }
     }
 }
 
@@ -198,7 +182,7 @@ fn pairwise(op: Binary, operands: [&[usize]; 2], result: &[usize]) -> Option<Pai
     let mut loops = Vec::with_capacity(axes.len());
     let mut y = counts[0];
     for axis in axes.iter().rev() {
-        loops.push(Loop { count: axis.dim, x: axis.at[x], v: axis.at[v], y });
+        loops.push(Loop { count: axis.dim, steps: [axis.at[x], axis.at[v], y] });
         y *= axis.dim;
     }
     loops.reverse();

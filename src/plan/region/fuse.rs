@@ -14,7 +14,7 @@
 use super::assemble::{Assembly, Origin, Planned};
 use super::elementwise::Pairwise;
 use super::ops::Op;
-use crate::kernels::{Binary, Reduce, Unary};
+use crate::kernels::{self, Binary, Isa, Reduce, Unary};
 
 /// What is done to the result of a product or a convolution where it is written.
 #[derive(Debug, Default)]
@@ -28,6 +28,11 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Does the functions to what has been written.
+    pub(super) fn finish(&self, isa: Isa, y: &mut [f32]) {
+        self.then.iter().for_each(|op| kernels::unary_in_place(isa, *op, y));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.residual.is_none() && !self.relu && self.then.is_empty()
     }

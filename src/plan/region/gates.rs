@@ -18,6 +18,12 @@ struct Factors {
     steps: Vec<usize>,
 }
 
+impl Factors {
+    fn none() -> Factors {
+        Factors { constant: 1.0, values: Vec::new(), steps: Vec::new() }
+    }
+}
+
 /// The most factors that are looked at.
 const MOST: usize = 6;
 
@@ -73,7 +79,7 @@ impl Fusing<'_> {
     }
 
     fn product_of(&self, value: usize) -> Option<Factors> {
-        let mut factors = Factors { constant: 1.0, values: Vec::new(), steps: Vec::new() };
+        let mut factors = Factors::none();
         self.factors(value, &mut factors)?;
         Some(factors)
     }
@@ -141,7 +147,7 @@ impl Fusing<'_> {
 
     /// Makes one function of a product that is an activation written out.
     pub(super) fn activation(&mut self, at: usize) -> Option<Folded> {
-        let mut factors = Factors { constant: 1.0, values: Vec::new(), steps: Vec::new() };
+        let mut factors = Factors::none();
         self.factors_of(at, &mut factors)?;
         let [a, b] = factors.values[..] else { return None };
         let either = [(a, b), (b, a)].into_iter();

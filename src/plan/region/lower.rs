@@ -100,6 +100,15 @@ impl<'a> Context<'a> {
         self.input_fact(index)?.konst.as_deref()
     }
 
+    /// The constant biases of so many filters: an input of one for each, or of one
+    /// for all.
+    pub(super) fn biases(&self, index: usize, filters: usize) -> Option<Box<[f32]>> {
+        match self.floats(index)? {
+            [one] => Some(vec![*one; filters].into()),
+            all => (all.len() == filters).then(|| all.into()),
+        }
+    }
+
     /// The floats of an input that is a constant.
     pub(super) fn floats(&self, index: usize) -> Option<&'a [f32]> {
         floats(self.constant(index)?)

@@ -20,6 +20,7 @@ mod elementwise;
 mod fuse;
 mod gates;
 mod lookup;
+mod loops;
 mod lower;
 mod memory;
 mod moves;
@@ -35,7 +36,7 @@ mod tests;
 pub(super) use lookup::Lookup;
 #[cfg(feature = "profile")]
 pub(super) use node::RegionOp;
-pub(super) use partition::{embed, whole};
+pub(super) use partition::compile;
 
 use crate::error::Result;
 use crate::kernels::{Aligned, Isa};
@@ -43,6 +44,7 @@ use crate::tensor::Shape;
 use crate::work;
 use memory::Mapped;
 use ops::Op;
+use std::ops::Range;
 
 /// The memory that a region's inputs are read from.
 pub trait Inputs {
@@ -52,6 +54,7 @@ pub trait Inputs {
 
 /// Values of one step that are written at most.
 const MOST_WRITES: usize = 4;
+
 /// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -90,7 +93,8 @@ pub(crate) struct Region {
     constants: Vec<Box<[f32]>>,
     /// Floats of each input.
     inputs: Vec<usize>,
-    outputs: Vec<(Spot, Shape)>,
+    /// Where in the arena each output is, and its shape.
+    outputs: Vec<(Range<usize>, Shape)>,
     arena: usize,
 }
 
@@ -137,13 +141,8 @@ impl Region {
     }
 
     /// An output, as the last run left it.
-    pub(super) fn output<'a>(&'a self, arena: &'a Aligned, index: usize) -> &'a [f32] {
-        let (spot, _) = &self.outputs[index];
-        match spot.place {
-            Place::Arena(from) => &arena.floats()[from..from + spot.len],
-            Place::Constant(at) => &self.constants[at],
-            Place::Input(_) => &[],
-        }
+    pub(super) fn output<'a>(&self, arena: &'a Aligned, index: usize) -> &'a [f32] {
+        &arena.floats()[self.outputs[index].0.clone()]
     }
 
     /// Runs all steps. The inputs are asked for again by every step that reads one.

@@ -94,8 +94,7 @@ impl Op {
     pub(super) fn tail(&mut self) -> Option<&mut Tail> {
         match self {
             Op::Product(product) => Some(&mut product.tail),
-            Op::Conv2d(conv) => Some(&mut conv.tail),
-            Op::Depthwise(conv) => Some(&mut conv.tail),
+            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => Some(tail),
             _ => None,
         }
     }
@@ -104,8 +103,9 @@ impl Op {
     pub(super) fn takes_residual(&self) -> bool {
         match self {
             Op::Product(product) => product.takes_residual(),
-            Op::Conv2d(conv) => conv.tail.is_empty(),
-            Op::Depthwise(conv) => conv.tail.is_empty(),
+            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => {
+                tail.is_empty()
+            }
             _ => false,
         }
     }
@@ -114,8 +114,9 @@ impl Op {
     pub(super) fn takes_relu(&self) -> bool {
         match self {
             Op::Product(product) => product.takes_relu(),
-            Op::Conv2d(conv) => conv.tail.then.is_empty(),
-            Op::Depthwise(conv) => conv.tail.then.is_empty(),
+            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => {
+                tail.then.is_empty()
+            }
             _ => false,
         }
     }
@@ -129,9 +130,6 @@ impl Op {
         writes: &mut [&mut [f32]; MOST_WRITES],
         in_place: bool,
     ) {
-        if let Op::Recur(layer) = self {
-            return layer.run(isa, reads, writes);
-        }
         let [y, scratch, ..] = writes;
         match self {
             Op::Product(product) => product.run(isa, reads, y, scratch),
@@ -163,7 +161,7 @@ impl Op {
             Op::Reduce { op, dims } => kernels::reduce(isa, *op, *dims, reads.get(0), y),
             Op::Permute { dims, axes } => kernels::permute(dims, axes, reads.get(0), y),
             Op::Moves(moves) => moves.run(reads, y),
-            Op::Recur(_) => {}
+            Op::Recur(layer) => layer.run(isa, reads, writes),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Region;
 use super::assemble::assemble;
 use super::lookup;
-use super::lower::{Lowered, lower};
+use super::lower::{Lowered, dims, lower};
 use super::node::RegionOp;
 use crate::work;
 use std::collections::{BTreeMap, HashSet};
@@ -21,48 +21,38 @@ fn is_given(node: &TypedNode) -> bool {
     node.op_is::<TypedSource>() || node.op_is::<Const>()
 }
 
-/// The steps of each node that is for us, by node.
-fn steps(graph: &TypedModel) -> TractResult<Vec<Option<Lowered>>> {
-    let of = |node: &TypedNode| {
+/// The steps of each node that is for us, by node; `order` has all that are computed.
+fn steps(graph: &TypedModel, order: &[usize]) -> TractResult<Vec<Option<Lowered>>> {
+    let mut lowered: Vec<Option<Lowered>> = graph.nodes.iter().map(|_| None).collect();
+    for id in order {
         work::check()?;
-        Ok(if is_given(node) { None } else { lower(graph, node) })
-    };
-    graph.nodes.iter().map(of).collect()
+        lowered[*id] = lower(graph, &graph.nodes[*id]);
+    }
+    Ok(lowered)
 }
 
-/// The whole graph as one region, if all of it is for us.
-pub(in super::super) fn whole(graph: &TypedModel) -> TractResult<Option<Region>> {
-    let order = graph.eval_order()?;
-    let computed = |id: &&usize| !is_given(&graph.nodes[**id]);
-    let nodes: Vec<usize> = order.iter().filter(computed).copied().collect();
+/// The whole graph as one region, if all of it is for us; otherwise a node of each
+/// group of nodes that are takes their place in it.
+pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Region>> {
+    lookup::replace(graph)?;
+    let mut order = graph.eval_order()?;
+    order.retain(|id| !is_given(&graph.nodes[*id]));
+    let mut lowered = steps(graph, &order)?;
     let (inputs, outputs) = (graph.input_outlets()?, graph.output_outlets()?);
-    let floats = |outlet: &OutletId| {
-        Ok::<_, tract_onnx::prelude::TractError>(super::lower::dims(graph.outlet_fact(*outlet)?))
-    };
-    for outlet in inputs.iter().chain(outputs) {
-        if floats(outlet)?.is_none() {
-            return Ok(None);
-        }
+    let floats = |outlet: &OutletId| graph.outlet_fact(*outlet).is_ok_and(|f| dims(f).is_some());
+    let ours = order.iter().all(|id| lowered[*id].is_some());
+    if ours && inputs.iter().chain(outputs).all(floats) {
+        return Ok(assemble(graph, &order, &mut lowered, inputs, outputs));
     }
-    for id in &nodes {
-        work::check()?;
-        // Before anything is packed.
-        if graph.nodes[*id].outputs.iter().any(|o| super::lower::dims(&o.fact).is_none()) {
-            return Ok(None);
-        }
-    }
-    let mut lowered = steps(graph)?;
-    if nodes.iter().any(|id| lowered[*id].is_none()) {
-        return Ok(None);
-    }
-    Ok(assemble(graph, &nodes, &mut lowered, inputs, outputs))
+    embed(graph, &order, lowered)?;
+    Ok(None)
 }
 
 /// What only follows a convolution of tract's element by element stays with it:
 /// tract does it where it writes the result.
-fn leave_to_convolutions(graph: &TypedModel, lowered: &mut [Option<Lowered>]) -> TractResult<()> {
+fn leave_to_convolutions(graph: &TypedModel, order: &[usize], lowered: &mut [Option<Lowered>]) {
     let mut follows = vec![false; graph.nodes.len()];
-    for id in graph.eval_order()? {
+    for id in order.iter().copied() {
         let node = &graph.nodes[id];
         let convolution = node.op_is::<Conv>() && lowered[id].is_none();
         let only = |i: &OutletId| graph.nodes[i.node].outputs[i.slot].successors.len() == 1;
@@ -73,21 +63,17 @@ fn leave_to_convolutions(graph: &TypedModel, lowered: &mut [Option<Lowered>]) ->
             lowered[id] = None;
         }
     }
-    Ok(())
 }
 
 /// The nodes for us, in groups that can each be computed at once: between two
 /// nodes of a group there is no way through a node outside it.
-fn groups(graph: &TypedModel, lowered: &[Option<Lowered>]) -> TractResult<Vec<Vec<usize>>> {
+fn groups(graph: &TypedModel, order: &[usize], lowered: &[Option<Lowered>]) -> Vec<Vec<usize>> {
     // A node is as far down as its inputs, and one farther where its kind is not
     // theirs.
     let mut levels = vec![0usize; graph.nodes.len()];
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for id in graph.eval_order()? {
+    for id in order.iter().copied() {
         let node = &graph.nodes[id];
-        if is_given(node) {
-            continue;
-        }
         let ours = lowered[id].is_some();
         let above = node.inputs.iter().filter(|i| !is_given(&graph.nodes[i.node]));
         let level = above.map(|i| levels[i.node] + usize::from(lowered[i.node].is_some() != ours));
@@ -98,16 +84,17 @@ fn groups(graph: &TypedModel, lowered: &[Option<Lowered>]) -> TractResult<Vec<Ve
             groups.entry(levels[id]).or_default().push(id);
         }
     }
-    Ok(groups.into_values().collect())
+    groups.into_values().collect()
 }
 
 /// Makes a node of each group of nodes that are for us.
-pub(in super::super) fn embed(graph: &mut TypedModel) -> TractResult<()> {
-    lookup::replace(graph)?;
-    let mut lowered = steps(graph)?;
-    leave_to_convolutions(graph, &mut lowered)?;
-    let groups = groups(graph, &lowered)?;
-    for nodes in groups {
+fn embed(
+    graph: &mut TypedModel,
+    order: &[usize],
+    mut lowered: Vec<Option<Lowered>>,
+) -> TractResult<()> {
+    leave_to_convolutions(graph, order, &mut lowered);
+    for nodes in groups(graph, order, &lowered) {
         let worth = |n: &usize| lowered[*n].as_ref().is_some_and(Lowered::is_worth_a_region);
         if !nodes.iter().any(worth) {
             continue;
