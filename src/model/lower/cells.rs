@@ -109,6 +109,16 @@ impl Cell {
     }
 }
 
+/// For each direction of a layer, whether it runs from the end.
+pub(super) fn reverse(node: &NodeProto) -> TractResult<Vec<bool>> {
+    Ok(match &*attrs::string(node, "direction", "forward")? {
+        "forward" => vec![false],
+        "reverse" => vec![true],
+        "bidirectional" => vec![false, true],
+        other => bail!("{}: unknown direction '{other}'", node.op_type),
+    })
+}
+
 /// A recurrent layer.
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -132,12 +142,7 @@ impl Layer {
             }
             _ => Cell::Rnn,
         };
-        let reverse = match &*attrs::string(node, "direction", "forward")? {
-            "forward" => vec![false],
-            "reverse" => vec![true],
-            "bidirectional" => vec![false, true],
-            other => bail!("{}: unknown direction '{other}'", node.op_type),
-        };
+        let reverse = reverse(node)?;
         let defaults = cell.activations();
         let mut names = attrs::strings(node, "activations")?;
         if names.is_empty() {

@@ -125,23 +125,24 @@ pub(super) fn frame(node: &NodeProto, kernel: impl Kernel) -> impl Expansion + C
     bind(node, kernel)
 }
 
-fn bind(node: &NodeProto, kernel: impl Kernel) -> Native {
+/// For each ONNX position of an input: its place among those that the node has.
+pub(super) fn slots(node: &NodeProto) -> Vec<Option<usize>> {
     let mut count = 0;
-    let slots = node
-        .input
-        .iter()
-        .map(|name| {
-            (!name.is_empty()).then(|| {
-                count += 1;
-                count - 1
-            })
+    let slot = |name: &String| {
+        (!name.is_empty()).then(|| {
+            count += 1;
+            count - 1
         })
-        .collect();
+    };
+    node.input.iter().map(slot).collect()
+}
+
+fn bind(node: &NodeProto, kernel: impl Kernel) -> Native {
     let wanted = (0..node.output.len()).filter(|&ix| !node.output[ix].is_empty()).collect();
     Native {
         label: format!("{} node '{}'", node.op_type, node.name).into(),
         op: node.op_type.as_str().into(),
-        slots,
+        slots: slots(node),
         wanted,
         kernel: Arc::new(kernel),
     }

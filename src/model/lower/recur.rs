@@ -4,6 +4,7 @@
 //! the usual ones, it becomes a [`Recur`]; else it stays what it was.
 
 use super::attrs;
+use super::native::slots;
 use crate::kernels::{self, Aligned, Cell, Isa, Outputs, Sequence, Weights, as_floats_mut};
 use std::sync::Arc;
 use tract_onnx::pb::NodeProto;
@@ -225,9 +226,11 @@ struct Recurrent {
     name: String,
 }
 
-/// `node` as one operator where it can be; its functions are the usual ones.
+/// `node` as one operator where it can be; its functions are the usual ones, and
+/// `reverse` says which of its directions begin at the end.
 pub(super) fn recurrent(
     node: &NodeProto,
+    reverse: Vec<bool>,
     otherwise: Box<dyn Expansion>,
 ) -> TractResult<Box<dyn InferenceOp>> {
     let cell = match &*node.op_type {
@@ -238,25 +241,14 @@ pub(super) fn recurrent(
         }
         _ => Cell::Rnn { relu: false },
     };
-    let reverse = match &*attrs::string(node, "direction", "forward")? {
-        "bidirectional" => vec![false, true],
-        direction => vec![direction == "reverse"],
-    };
     let batch_first = attrs::flag(node, "layout", false)?;
-    let mut count = 0;
-    let slots = node.input.iter().map(|name| {
-        (!name.is_empty()).then(|| {
-            count += 1;
-            count - 1
-        })
-    });
     let named = |at: usize| node.output.get(at).is_some_and(|name| !name.is_empty());
     Ok(expand(Recurrent {
         otherwise,
         cell,
         reverse,
         batch_first,
-        slots: slots.collect(),
+        slots: slots(node),
         wanted: [named(0), named(1), named(2)],
         name: node.op_type.clone(),
     }))

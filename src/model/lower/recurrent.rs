@@ -5,7 +5,7 @@
 //! them, the rest is [`Layer`]'s.
 
 use super::attrs;
-use super::cells::Layer;
+use super::cells::{Layer, reverse};
 use super::mended::expansion;
 use super::native::{Built, frame};
 use super::recur;
@@ -16,21 +16,16 @@ use tract_onnx::tract_hir::tract_core::ops::array::Gather;
 
 /// Builds `GRU`, `LSTM` or `RNN`.
 pub(super) fn recurrent(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    let direction = attrs::string(node, "direction", "forward")?;
-    let directions = match &*direction {
-        "forward" | "reverse" => 1,
-        "bidirectional" => 2,
-        other => bail!("{}: unknown direction '{other}'", node.op_type),
-    };
-    let usual = is_usual(node, directions)?;
-    let otherwise: Box<dyn Expansion> = if !usual || !is_plain(node, directions)? {
+    let reverse = reverse(node)?;
+    let usual = is_usual(node, reverse.len())?;
+    let otherwise: Box<dyn Expansion> = if !usual || !is_plain(node, reverse.len())? {
         Box::new(frame(node, Layer::of(node)?))
     } else {
         let mut forward = expansion(ctx, node)?;
         if node.op_type == "LSTM" {
             forward = Box::new(apart(ctx, node, forward)?);
         }
-        if direction == "reverse" {
+        if reverse == [true] {
             let has_y = node.output.first().is_some_and(|name| !name.is_empty());
             let batch_first = attrs::flag(node, "layout", false)?;
             forward = Box::new(Reversed { forward, axis: batch_first as usize, has_y });
@@ -38,7 +33,7 @@ pub(super) fn recurrent(ctx: &ParsingContext, node: &NodeProto) -> Built {
         forward
     };
     match usual {
-        true => Ok((recur::recurrent(node, otherwise)?, vec![])),
+        true => Ok((recur::recurrent(node, reverse, otherwise)?, vec![])),
         false => Ok((Box::new(otherwise), vec![])),
     }
 }

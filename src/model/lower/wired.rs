@@ -3,7 +3,7 @@
 //! A recipe wires typed operators onto typed inputs; what its outputs look like
 //! is found by wiring it once onto bare sources during analysis.
 
-use super::native::Built;
+use super::native::{Built, slots};
 use std::sync::Arc;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -97,17 +97,7 @@ pub(super) fn wired(
     node: &NodeProto,
     recipe: impl Fn(&mut Wiring) -> TractResult<Vec<OutletId>> + Send + Sync + 'static,
 ) -> Built {
-    let mut real = 0;
-    let slots = node
-        .input
-        .iter()
-        .map(|name| {
-            (!name.is_empty()).then(|| {
-                real += 1;
-                real - 1
-            })
-        })
-        .collect();
+    let slots = slots(node);
     let wanted = (0..node.output.len()).filter(|&ix| !node.output[ix].is_empty()).collect();
     let op = node.op_type.as_str().into();
     Ok((expand(Wired { op, slots, wanted, recipe: Arc::new(recipe) }), vec![]))
