@@ -84,15 +84,7 @@ impl Account {
 
     /// Refuses where it, or one above it, holds more than it may.
     pub fn check(&self) -> Result<()> {
-        let chain = Chain::of(self.id);
-        for (at, balance) in chain.balances().iter().enumerate() {
-            let (held, hard) = (balance.live(), balance.budget().hard_bytes);
-            if u64::try_from(held).is_ok_and(|held| held > hard) {
-                chain.own().count(Counts { refused: 1, ..Default::default() });
-                return Err(out_of_budget(chain.id(at), held, 0, hard));
-            }
-        }
-        Ok(())
+        expect_more(self.id, 0)
     }
 
     /// Refuses what is known to need `bytes` in all of this account, which is
@@ -119,7 +111,7 @@ fn expect_more(id: Id, more: i64) -> Result<()> {
     for (at, balance) in chain.balances().iter().enumerate() {
         let hard = balance.budget().hard_bytes;
         let need = balance.live().saturating_add(more);
-        if more > 0 && u64::try_from(need).is_ok_and(|need| need > hard) {
+        if more >= 0 && u64::try_from(need).is_ok_and(|need| need > hard) {
             chain.own().count(Counts { refused: 1, ..Default::default() });
             return Err(out_of_budget(chain.id(at), need, more, hard));
         }

@@ -64,10 +64,6 @@ impl Entered<'_> {
     /// What a run of the same shapes held before has to be within the budgets.
     pub fn run(&mut self, time: Duration) -> Result<()> {
         self.inner.prepare()?;
-        if self.inner.is_at_hand() {
-            self.account.check()?;
-            return self.inner.run_at_hand(time);
-        }
         if let Some(need) = self.inner.run_bytes() {
             self.account.expect(need)?;
         }

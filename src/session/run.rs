@@ -1,11 +1,12 @@
 //! A run: inputs to a program, and what comes of it handed on.
 
+use super::BoundOutput;
 use super::inner::{Compiled, Inner, Input, Output, Role};
 use super::recurrent::Pair;
 use crate::error::{self, Result};
 use crate::plan::{DirectState, GeneralState, Inputs, Program, State, Value};
 use crate::pool::Scope;
-use crate::tensor::{DType, Shape};
+use crate::tensor::DType;
 use crate::work::Deadline;
 use std::time::Duration;
 
@@ -117,17 +118,13 @@ impl Inner {
                 let name = &self.model.outputs()[index].name;
                 bound.accepts(&value).map_err(|e| e.at(format_args!("output {name:?}")))?;
             }
-            if !is_ready(output.value.as_ref(), &shape) {
+            if !takes(&output.value, state, index) {
                 made.push((index, Value::zeros(DType::F32, shape)?));
             }
         }
         for pair in &self.pairs {
-            // Its own memory: the host may hold a view of the output.
-            let shape = state.output_shape(pair.output).copied();
-            let input = &mut self.inputs[pair.input];
-            match (&input.value, shape) {
-                (Some(value), Some(shape)) if *value.shape() == shape => {}
-                _ => return Err(error::internal("a state of another shape than its output")),
+            if !takes(&self.inputs[pair.input].value, state, pair.output) {
+                return Err(error::internal("a state of another shape than its output"));
             }
         }
         state.run(&Read { places: program.inputs(), inputs: &self.inputs })?;
@@ -146,14 +143,15 @@ impl Inner {
         let Some(Compiled { program, state: State::Direct(state), .. }) = &self.compiled else {
             return false;
         };
-        let own = |input: &Input| input.value.as_ref().is_some_and(Value::is_own);
         program.inputs().iter().all(|index| in_place(&self.inputs[*index]).is_some())
-            && self.pairs.iter().all(|pair| own(&self.inputs[pair.input]))
+            && self.pairs.iter().all(|p| takes(&self.inputs[p.input].value, state, p.output))
             && self.outputs.iter().enumerate().all(|(index, output)| {
-                state.output_shape(index).is_some_and(|shape| {
-                    is_ready(output.value.as_ref(), shape)
-                        && output.bound.as_ref().is_none_or(|bound| bound.accepts_floats(shape))
-                })
+                let accepts = |bound| {
+                    state
+                        .output_shape(index)
+                        .is_some_and(|shape| BoundOutput::accepts_floats(bound, shape))
+                };
+                takes(&output.value, state, index) && output.bound.as_ref().is_none_or(accepts)
             })
     }
 
@@ -170,9 +168,13 @@ impl Inner {
     }
 }
 
-/// Whether an output's value is there to be written to.
-fn is_ready(value: Option<&Value>, shape: &Shape) -> bool {
-    value.is_some_and(|v| v.is_own() && v.shape() == shape && v.dtype() == DType::F32)
+/// Whether a value is there that output `index` can be copied to: nobody else's, since
+/// the host may hold a view of another one.
+fn takes(value: &Option<Value>, state: &DirectState, index: usize) -> bool {
+    let shape = state.output_shape(index);
+    value
+        .as_ref()
+        .is_some_and(|v| v.is_own() && Some(v.shape()) == shape && v.dtype() == DType::F32)
 }
 
 /// Copies what a run left in the arena: to outputs, bound buffers, states.
