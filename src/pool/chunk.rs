@@ -56,9 +56,9 @@ pub(super) struct Chunk {
     pub(super) head: Head,
     /// Its shard's, under the shard's lock (invariant 7).
     pub(super) body: Body,
-    /// Whose each run is, by its first unit.
+    /// Whose each run and each block of a page or more is, by the unit it begins in.
     run_owners: [AtomicU16; UNITS],
-    /// Whose each block of a slab is, by the cache line it begins at. Only what
+    /// Whose each smaller block is, by the cache line it begins at. Only what
     /// belongs to slabs is ever touched; chunks of regions have none.
     block_owners: Owners,
 }
@@ -94,8 +94,18 @@ pub(super) struct Body {
     /// When the period began whose most units in use `high` is.
     pub(super) since: u64,
     high: usize,
-    /// By the first page of each slab.
-    slabs: [Slab; UNITS],
+    /// Where the slab begins that a page belongs to.
+    firsts: [u16; UNITS],
+    /// By the first page of each slab, which is no shorter than `class::LEAST_PAGES`.
+    slabs: [Slab; UNITS / class::LEAST_PAGES],
+}
+
+/// Where in a chunk a run is looked for. Runs are taken from its front and slabs
+/// from its back: what lies long between runs keeps them from being joined again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Front,
+    Back,
 }
 
 /// A run of pages cut into blocks of one class.
@@ -109,7 +119,6 @@ pub(super) struct Slab {
     /// Blocks that were never taken begin at this one.
     fresh: u16,
     used: u16,
-    /// Where the slab begins that this page belongs to.
     first: u16,
 }
 
@@ -171,7 +180,7 @@ impl Chunk {
 
     /// Whose a run is.
     ///
-    /// SAFETY: `run` begins a run of a chunk of `kind`.
+    /// SAFETY: in the unit of `run`, in a chunk of `kind`, one run or block begins.
     pub(super) unsafe fn run_owner<'a>(run: *mut u8, kind: Kind) -> &'a AtomicU16 {
         let chunk = kind.chunk_of(run);
         let unit = (run.addr() - chunk.addr()) / kind.unit();
@@ -182,8 +191,12 @@ impl Chunk {
 
     /// Whose a block of a slab is.
     ///
-    /// SAFETY: `block` is a block of a slab.
-    pub(super) unsafe fn block_owner<'a>(block: *mut u8) -> &'a AtomicU16 {
+    /// SAFETY: `block` is a block of a slab of `class`.
+    pub(super) unsafe fn block_owner<'a>(block: *mut u8, class: usize) -> &'a AtomicU16 {
+        if !class::shares_pages(class) {
+            // SAFETY: no two such blocks begin in one page, nor does a run there.
+            return unsafe { Chunk::run_owner(block, Kind::Pages) };
+        }
         let chunk = Kind::Pages.chunk_of(block);
         let line = (block.addr() - chunk.addr()) / 64;
         // SAFETY: an index below the number of lines; the chunk stays mapped
@@ -195,8 +208,8 @@ impl Chunk {
     ///
     /// SAFETY: `chunk` is a chunk of pages.
     pub(super) unsafe fn slab(chunk: *mut Chunk, first: usize) -> *mut Slab {
-        // SAFETY: an index below the number of pages.
-        unsafe { (&raw mut (*chunk).body.slabs).cast::<Slab>().add(first) }
+        // SAFETY: an index below the number of slabs.
+        unsafe { (&raw mut (*chunk).body.slabs).cast::<Slab>().add(first / class::LEAST_PAGES) }
     }
 }
 
@@ -206,28 +219,34 @@ impl Body {
         self.free_units == longest_run(kind)
     }
 
-    /// Takes the first run of `count` units, if there is one.
-    pub(super) fn take(&mut self, count: usize) -> Option<usize> {
+    /// Takes the run of `count` units that is nearest to `side`, if there is one.
+    pub(super) fn take(&mut self, count: usize, side: Side) -> Option<usize> {
         if self.longest < count {
             return None;
         }
-        let (mut at, mut longest) = (0, 0);
-        loop {
-            let Some(begin) = self.next(at, 0) else {
-                // (Everything was looked at.)
-                self.longest = longest;
-                return None;
-            };
-            let end = self.next(begin, u64::MAX).unwrap_or(UNITS);
-            if end - begin >= count {
-                self.flip(begin, count);
-                self.free_units -= count;
-                self.high = self.high.max(UNITS - self.free_units);
-                return Some(begin);
+        let (mut found, mut longest) = (None, 0);
+        for (begin, free) in self.free_runs() {
+            longest = longest.max(free);
+            if free < count {
+                continue;
             }
-            longest = longest.max(end - begin);
-            at = end;
+            match side {
+                Side::Front => {
+                    found = Some(begin);
+                    break;
+                }
+                Side::Back => found = Some(begin + free - count),
+            }
         }
+        let Some(begin) = found else {
+            // (Everything was looked at.)
+            self.longest = longest;
+            return None;
+        };
+        self.flip(begin, count);
+        self.free_units -= count;
+        self.high = self.high.max(UNITS - self.free_units);
+        Some(begin)
     }
 
     /// Gives a run back.
@@ -300,9 +319,10 @@ impl Body {
         })
     }
 
-    /// Makes a slab of the run that begins at `first`; how many pages of owners
-    /// come into use with it.
-    pub(super) fn make_slab(&mut self, first: usize, pages: usize) -> usize {
+    /// Makes a slab of `class` of the run that begins at `first`; how many pages
+    /// of owners come into use with it.
+    pub(super) fn make_slab(&mut self, first: usize, class: usize) -> usize {
+        let pages = class::slab_pages(class, Kind::Pages.unit());
         let slab = Slab {
             next: null_mut(),
             prev: null_mut(),
@@ -311,8 +331,10 @@ impl Body {
             used: 0,
             first: first as u16,
         };
-        for page in first..first + pages {
-            self.slabs[page] = slab;
+        self.firsts[first..first + pages].fill(first as u16);
+        self.slabs[first / class::LEAST_PAGES] = slab;
+        if !class::shares_pages(class) {
+            return 0;
         }
         let owners = first / OWNED..(first + pages - 1) / OWNED + 1;
         self.touch(OWNERS_UNIT + owners.start, owners.len())
@@ -320,7 +342,7 @@ impl Body {
 
     /// The first page of the slab that a page belongs to.
     pub(super) fn slab_of(&self, page: usize) -> usize {
-        self.slabs[page].first as usize
+        self.firsts[page] as usize
     }
 }
 
@@ -415,7 +437,8 @@ mod tests {
                         .filter(|run| run[0] == usize::MAX)
                         .map(<[usize]>::len)
                         .max();
-                    let taken = body.take(count);
+                    let side = [Side::Front, Side::Back][turn % 2];
+                    let taken = body.take(count, side);
                     assert_eq!(taken.is_some(), longest.unwrap_or(0) >= count, "{turn}: {count}");
                     let Some(begin) = taken else { continue };
                     assert!(owner[begin..begin + count].iter().all(|o| *o == usize::MAX));
@@ -436,8 +459,10 @@ mod tests {
             assert_eq!(body.purge(|begin, count| purged.push((begin, count))), 80);
             assert_eq!((purged, body.touched()), (vec![(UNITS - all, all)], header));
             assert_eq!(body.free_runs().collect::<Vec<_>>(), [(UNITS - all, all)]);
-            assert_eq!(body.take(all), Some(UNITS - all));
-            assert_eq!(body.take(1), None);
+            assert_eq!(body.take(8, Side::Back), Some(UNITS - 8));
+            body.give(UNITS - 8, 8);
+            assert_eq!(body.take(all, Side::Front), Some(UNITS - all));
+            assert_eq!(body.take(1, Side::Back), None);
         });
     }
 }

@@ -28,10 +28,18 @@ pub(super) const fn bytes(class: usize) -> usize {
     (64 << octave) * (5 + step)
 }
 
+/// Whether more than one block of `class` may begin in a page.
+pub(super) const fn shares_pages(class: usize) -> bool {
+    class < of(4 << 10)
+}
+
+/// No slab has fewer pages.
+pub(super) const LEAST_PAGES: usize = 4;
+
 /// How many pages a slab of a class has: at least eight blocks.
 pub(super) const fn slab_pages(class: usize, page: usize) -> usize {
     let pages = (bytes(class) * 8).div_ceil(page).next_power_of_two();
-    if pages < 4 { 4 } else { pages }
+    if pages < LEAST_PAGES { LEAST_PAGES } else { pages }
 }
 
 #[cfg(test)]
@@ -47,5 +55,6 @@ mod tests {
         }
         assert_eq!((of(SMALL_MAX), bytes(CLASSES - 1)), (CLASSES - 1, SMALL_MAX));
         assert!((0..CLASSES).all(|class| bytes(class).is_multiple_of(64)));
+        assert!((0..CLASSES).all(|class| shares_pages(class) == (bytes(class) < 4096)));
     }
 }

@@ -127,7 +127,7 @@ fn take_small(cache: &Cache, owner: Id, class: usize) -> (*mut u8, i64) {
     let block = cache.take(class);
     if !block.is_null() {
         // SAFETY: a block of a class, ours (invariant 10).
-        unsafe { Chunk::block_owner(block).store(owner, Ordering::Relaxed) };
+        unsafe { Chunk::block_owner(block, class).store(owner, Ordering::Relaxed) };
     }
     (block, class::bytes(class) as i64)
 }
@@ -170,7 +170,7 @@ pub(super) unsafe fn give(cache: &Cache, block: *mut u8, layout: Layout) -> (Id,
     unsafe {
         if size <= SMALL_MAX {
             let class = class::of(size);
-            let owner = Chunk::block_owner(block).load(Ordering::Relaxed);
+            let owner = Chunk::block_owner(block, class).load(Ordering::Relaxed);
             cache.give(block, class);
             (owner, class::bytes(class) as i64)
         } else if size <= PAGES_MAX || shard::is_in_region(block) {

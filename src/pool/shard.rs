@@ -4,7 +4,7 @@
 //! only where one gives back what another took, or where there are more than
 //! [`SHARDS`] of them.
 
-use super::chunk::{self, Body, Chunk, Head, Kind, Slab};
+use super::chunk::{self, Body, Chunk, Head, Kind, Side, Slab};
 use super::class::{self, CLASSES};
 use super::mapping;
 use super::regions::Regions;
@@ -125,7 +125,7 @@ pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize)
     let mut held = ALL[shard].lock();
     held.took_fresh = false;
     // SAFETY: the lock is held.
-    let first = unsafe { held.run(shard, source, kind, units) };
+    let first = unsafe { held.run(Head { kind, shard: shard as u32, source }, units, Side::Front) };
     let count = usize::from(!first.is_null());
     held.out += count * units * kind.unit();
     Taken { first, count, is_fresh: held.took_fresh }
@@ -262,13 +262,14 @@ impl Shard {
         let pages = class::slab_pages(class, Kind::Pages.unit());
         // SAFETY: as this function's own contract.
         unsafe {
-            let run = self.run(shard, source, Kind::Pages, pages);
+            let head = Head { kind: Kind::Pages, shard: shard as u32, source };
+            let run = self.run(head, pages, Side::Back);
             if run.is_null() {
                 return null_mut();
             }
             let chunk = Kind::Pages.chunk_of(run);
             let first = (run.addr() - chunk.addr()) / Kind::Pages.unit();
-            let fresh = (*chunk).body.make_slab(first, pages);
+            let fresh = (*chunk).body.make_slab(first, class);
             COMMITTED.fetch_add(fresh * Kind::Pages.unit(), Ordering::Relaxed);
             let slab = Chunk::slab(chunk, first);
             self.link(slab, class);
@@ -304,23 +305,24 @@ impl Shard {
     }
 
     /// Takes a run of units, from a new chunk when none has one, or NULL.
-    unsafe fn run(&mut self, shard: usize, source: SourceId, kind: Kind, units: usize) -> *mut u8 {
+    unsafe fn run(&mut self, head: Head, units: usize, side: Side) -> *mut u8 {
+        let kind = head.kind;
         let mut chunk = *self.list(kind);
         // SAFETY: chunks of the list are mapped.
         unsafe {
             while !chunk.is_null() {
-                if (*chunk).head.source == source
-                    && let Some(unit) = (*chunk).body.take(units)
+                if (*chunk).head.source == head.source
+                    && let Some(unit) = (*chunk).body.take(units, side)
                 {
                     return self.begin(chunk, kind, unit, units);
                 }
                 chunk = (*chunk).body.next;
             }
-            let chunk = self.chunk(Head { kind, shard: shard as u32, source });
+            let chunk = self.chunk(head);
             if chunk.is_null() {
                 return null_mut();
             }
-            match (*chunk).body.take(units) {
+            match (*chunk).body.take(units, side) {
                 Some(unit) => self.begin(chunk, kind, unit, units),
                 None => null_mut(),
             }
