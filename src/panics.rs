@@ -21,19 +21,26 @@ static HOOK: Once = Once::new();
 /// Runs `body`; a panic comes back as its message with file and line.
 pub(crate) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(install);
-    // During thread teardown the locals may be gone: then the hook stays out.
-    let _ = DEPTH.try_with(|d| d.set(d.get() + 1));
-    let outcome = panic::catch_unwind(AssertUnwindSafe(body));
-    let _ = DEPTH.try_with(|d| d.set(d.get() - 1));
-    outcome.map_err(|payload| {
-        let kept = MESSAGE.try_with(|m| m.borrow_mut().take()).ok().flatten();
-        let text = kept.unwrap_or_else(|| message(&*payload));
-        // A payload's own destructor may panic; what that leaves is let go.
-        if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(again);
-        }
-        text
-    })
+    // (It has no destructor, so it is there during a thread's teardown, too.)
+    let outcome = DEPTH.with(|depth| {
+        depth.set(depth.get() + 1);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(body));
+        depth.set(depth.get() - 1);
+        outcome
+    });
+    outcome.map_err(text_of)
+}
+
+#[cold]
+fn text_of(payload: Box<dyn Any + Send>) -> String {
+    // During thread teardown this one may be gone.
+    let kept = MESSAGE.try_with(|m| m.borrow_mut().take()).ok().flatten();
+    let text = kept.unwrap_or_else(|| message(&*payload));
+    // A payload's own destructor may panic; what that leaves is let go.
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+    text
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

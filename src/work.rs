@@ -21,7 +21,7 @@
 use crate::error::{self, Error, Result};
 use crate::log::log_line;
 use crate::panics;
-use crate::pool::{self, Keeper, Scope, State, Waiting, Working};
+use crate::pool::{self, Boundary, Keeper, Scope, State, Waiting, Working};
 use crate::sync::Mutex;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -94,12 +94,33 @@ impl Drop for Deadline {
 /// was asked for was there.
 #[inline]
 pub fn check() -> Result<()> {
-    pool::check()?;
-    match UNTIL.get() {
-        Some(until) if Instant::now() >= until => {
-            Err(error::deadline_exceeded("the time for this call is over"))
+    between(|checks| checks.check())
+}
+
+/// What [`check`] looks at, found once for the steps of a run.
+#[derive(Clone, Copy)]
+pub struct Checks<'a> {
+    boundary: Boundary<'a>,
+    until: &'a Cell<Option<Instant>>,
+}
+
+/// Calls `steps`, which may ask between any two.
+#[inline]
+pub fn between<T>(steps: impl FnOnce(Checks<'_>) -> T) -> T {
+    pool::between(|boundary| UNTIL.with(|until| steps(Checks { boundary, until })))
+}
+
+impl Checks<'_> {
+    /// As [`check`].
+    #[inline]
+    pub fn check(self) -> Result<()> {
+        self.boundary.check()?;
+        match self.until.get() {
+            Some(until) if Instant::now() >= until => {
+                Err(error::deadline_exceeded("the time for this call is over"))
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use super::status::inferno_status;
 use crate::error::{self, Error, Kind, Result};
 use crate::log::log_line;
 use crate::panics;
-use crate::pool::{self, Scope};
+use crate::pool::Scope;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
 
@@ -25,12 +25,12 @@ pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
     // Inside, a tensor that cannot be had unwinds to here.
     let scope = Scope::open(u64::MAX);
     let outcome = panics::caught(body);
-    if let Some(text) = pool::past_soft() {
+    if let Some(text) = scope.past_soft() {
         log_line!(Warn, "{text}");
     }
     match (outcome, scope.settle()) {
         (Ok(Ok(())), _) => {
-            set_text("");
+            no_text();
             inferno_status::Ok
         }
         // What failed for want of memory: the scope knows why there was none.
@@ -44,9 +44,15 @@ pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
     }
 }
 
+#[cold]
 fn fail(e: &Error) -> inferno_status {
     set_text(e.detail());
     e.kind().into()
+}
+
+fn no_text() {
+    // SAFETY: as in `set_text`.
+    TEXT.with(|cell| unsafe { (*cell.get())[0] = 0 });
 }
 
 fn set_text(text: &str) {

@@ -1,8 +1,8 @@
 //! Handles: typed opaque pointers whose bits are a slot, a generation and a
 //! kind. Nobody dereferences them.
 //!
-//! A [`Table`] holds one kind of object. A handle is resolved with two atomic
-//! operations on its own slot and no lock. What makes that sound:
+//! A [`Table`] holds one kind of object. A handle is pinned and let go with one
+//! atomic operation each, on its own slot, and no lock. What makes that sound:
 //!
 //! 1. A slot's `state` is `generation << 32 | LIVE | pins`. A handle names a
 //!    generation; a slot is *live* for it while the generations agree and LIVE
@@ -11,7 +11,7 @@
 //!    thread that took the slot from the free list.
 //! 3. A reader adds a pin by compare-and-swap, which succeeds only while the
 //!    slot is live (acquire); while it holds the pin the value is not touched
-//!    by anybody but other readers, who only clone the `Arc`.
+//!    by anybody but other readers, who only look at it or clone the `Arc`.
 //! 4. `remove` clears LIVE by compare-and-swap: one thread wins. Whoever brings
 //!    the pins of a slot that is not live to zero, the remover or the last
 //!    reader, takes the value out, and is alone in doing so: no pin can be
@@ -24,6 +24,8 @@
 use crate::error::{self, Result};
 use crate::sync::{AtomicU64, Mutex, Ordering, UnsafeCell};
 use std::ffi::c_void;
+use std::ops::Deref;
+use std::ptr::{self, null};
 use std::sync::{Arc, OnceLock};
 
 /// What a handle is a handle of: the low bits of every handle.
@@ -139,7 +141,19 @@ impl<T> Table<T> {
 
     /// The object behind `handle`, kept alive by the answer.
     pub fn resolve(&self, handle: *const c_void) -> Result<Arc<T>> {
-        let (slot_index, slot, generation) = self.locate(handle)?;
+        let pinned = self.pin(handle)?;
+        let value = pinned.slot.value.with(|v| {
+            // SAFETY: invariant 3: pinned, so the value stays; only read.
+            unsafe { (*v).clone() }
+        });
+        value.ok_or_else(|| error::internal("a live handle without a value"))
+    }
+
+    /// The object behind `handle`, which stays where it is until the answer is
+    /// dropped.
+    #[inline]
+    pub fn pin(&self, handle: *const c_void) -> Result<Pinned<'_, T>> {
+        let (index, slot, generation) = self.locate(handle)?;
         let mut state = slot.state.load(Ordering::Acquire);
         loop {
             if generation_of(state) != generation || state & LIVE == 0 {
@@ -160,13 +174,13 @@ impl<T> Table<T> {
         }
         let value = slot.value.with(|v| {
             // SAFETY: invariant 3: pinned, so the value stays; only read.
-            unsafe { (*v).clone() }
+            unsafe { (*v).as_deref().map_or(null(), ptr::from_ref) }
         });
-        let before = slot.state.fetch_sub(1, Ordering::AcqRel);
-        if before & LIVE == 0 && before & PINS == 1 {
-            drop(self.retire(slot_index, slot));
+        let pinned = Pinned { table: self, index, slot, value };
+        if value.is_null() {
+            return Err(error::internal("a live handle without a value"));
         }
-        value.ok_or_else(|| error::internal("a live handle without a value"))
+        Ok(pinned)
     }
 
     /// Ends `handle`. NULL is no error.
@@ -304,6 +318,35 @@ impl<T> Table<T> {
     }
 }
 
+/// An object whose handle is pinned, of this thread only.
+pub struct Pinned<'t, T> {
+    table: &'t Table<T>,
+    index: usize,
+    slot: &'t Slot<T>,
+    value: *const T,
+}
+
+impl<T> Deref for Pinned<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: not NULL, or `pin` had answered an error; invariant 3: pinned, so
+        // what the slot's `Arc` leads to stays.
+        unsafe { &*self.value }
+    }
+}
+
+impl<T> Drop for Pinned<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let before = self.slot.state.fetch_sub(1, Ordering::AcqRel);
+        if before & LIVE == 0 && before & PINS == 1 {
+            drop(self.table.retire(self.index, self.slot));
+        }
+    }
+}
+
 /// Puts `value` into `table`. (A free function so that callers read
 /// `handle::insert(&MODELS, model)`.)
 pub(super) fn insert<T>(table: &Table<T>, value: Arc<T>) -> Result<*mut c_void> {
@@ -347,8 +390,11 @@ mod tests {
         let table = Table::new(Kind::Session);
         let h = table.insert(Arc::new(5u32)).unwrap();
         assert_eq!(*table.resolve(h).unwrap(), 5);
+        let pinned = table.pin(h).unwrap();
         table.remove(h).unwrap();
-        assert!(table.resolve(h).is_err());
+        assert!(table.resolve(h).is_err() && table.pin(h).is_err());
+        assert_eq!(*pinned, 5, "it stays for who has it");
+        drop(pinned);
         assert!(table.remove(h).is_err());
         let again = table.insert(Arc::new(6)).unwrap();
         assert_ne!(h, again, "the slot is used again, the handle is not");
@@ -380,6 +426,12 @@ mod tests {
                 for _ in 0..3 {
                     s.spawn(|| {
                         while let Ok(v) = table.resolve(std::ptr::without_provenance(h)) {
+                            assert_eq!(v[63], 7);
+                        }
+                        assert!(table.pin(std::ptr::without_provenance(h)).is_err());
+                    });
+                    s.spawn(|| {
+                        while let Ok(v) = table.pin(std::ptr::without_provenance(h)) {
                             assert_eq!(v[63], 7);
                         }
                     });

@@ -1,7 +1,7 @@
 //! Sessions: one execution context over a shared model.
 
 use super::guard::{guard, opt_struct, out, slice_arg, str_arg};
-use super::handle::{self, Kind, Table};
+use super::handle::{self, Kind, Pinned, Table};
 use super::memory::INFERNO_NO_BUDGET;
 use super::model::{inferno_model, resolve as resolve_model};
 use super::options::{InitStruct, init_struct};
@@ -528,8 +528,9 @@ pub unsafe extern "C" fn inferno_session_set_state(
     })
 }
 
-pub(super) fn resolve(session: *const inferno_session) -> Result<Arc<Session>> {
-    SESSIONS.resolve(session.cast())
+#[inline]
+pub(super) fn resolve(session: *const inferno_session) -> Result<Pinned<'static, Session>> {
+    SESSIONS.pin(session.cast())
 }
 
 pub(super) fn free_all() -> usize {

@@ -42,21 +42,38 @@ impl Aligned {
 }
 
 /// Bytes as the floats that they are; none where they do not lie as floats do.
+#[inline]
 pub fn as_floats(bytes: &[u8]) -> Option<&[f32]> {
-    // SAFETY: all bits make a float.
-    match unsafe { bytes.align_to::<f32>() } {
-        ([], floats, []) => Some(floats),
-        _ => None,
+    if bytes.is_empty() {
+        return Some(&[]); // Such bytes may have any address.
     }
+    if !lie_as_floats(bytes) {
+        return None;
+    }
+    let (from, count) = (bytes.as_ptr().cast::<f32>(), bytes.len() / size_of::<f32>());
+    // SAFETY: aligned; all bits make a float.
+    Some(unsafe { std::slice::from_raw_parts(from, count) })
+}
+
+/// Whether bytes are whole floats where floats may be. (`align_to` says so, too,
+/// but looks for the first such place.)
+#[inline]
+fn lie_as_floats(bytes: &[u8]) -> bool {
+    bytes.as_ptr().cast::<f32>().is_aligned() && bytes.len().is_multiple_of(size_of::<f32>())
 }
 
 /// As [`as_floats`], to write to.
+#[inline]
 pub fn as_floats_mut(bytes: &mut [u8]) -> Option<&mut [f32]> {
-    // SAFETY: all bits make a float, and all floats make bytes.
-    match unsafe { bytes.align_to_mut::<f32>() } {
-        ([], floats, []) => Some(floats),
-        _ => None,
+    if bytes.is_empty() {
+        return Some(&mut []);
     }
+    if !lie_as_floats(bytes) {
+        return None;
+    }
+    let (from, count) = (bytes.as_mut_ptr().cast::<f32>(), bytes.len() / size_of::<f32>());
+    // SAFETY: aligned; all bits make a float, and all floats make bytes.
+    Some(unsafe { std::slice::from_raw_parts_mut(from, count) })
 }
 
 #[cfg(test)]
@@ -86,5 +103,6 @@ mod tests {
         as_floats_mut(bytes).unwrap()[2] = 2.5;
         assert!(as_floats_mut(&mut bytes[2..6]).is_none());
         assert_eq!(lines.floats()[..3], [0.0, 1.5, 2.5]);
+        assert!(as_floats(&[]).is_some() && as_floats_mut(&mut []).is_some());
     }
 }

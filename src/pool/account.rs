@@ -1,7 +1,9 @@
 //! The account of a model or a session: what it holds, and what it may hold.
 
-use super::accounts::{Chain, Holder, Id, RUNTIME, TABLE, begin, out_of_budget, slot, take_number};
-use super::balance::{Budget, Counts};
+use super::accounts::{
+    Chain, Holder, Id, RUNTIME, TABLE, any, begin, out_of_budget, slot, take_number,
+};
+use super::balance::{Balance, Budget, Counts};
 use super::ledger;
 use super::shard;
 use crate::error::{self, Result};
@@ -83,8 +85,12 @@ impl Account {
     }
 
     /// Refuses where it, or one above it, holds more than it may.
+    #[inline]
     pub fn check(&self) -> Result<()> {
-        expect_more(self.id, 0)
+        let is_over = |balance: &Balance| {
+            u64::try_from(balance.live()).is_ok_and(|live| live > balance.budget().hard_bytes)
+        };
+        if any(self.id, is_over) { expect_more(self.id, 0) } else { Ok(()) }
     }
 
     /// Refuses what is known to need `bytes` in all of this account, which is

@@ -83,6 +83,7 @@ pub(super) struct Table {
     closed: usize,
 }
 
+#[inline]
 pub(super) fn slot(id: Id) -> &'static Slot {
     if id == RUNTIME {
         return &FIRST;
@@ -91,6 +92,29 @@ pub(super) fn slot(id: Id) -> &'static Slot {
     // SAFETY: NULL, or slots that were written before they were stored here and
     // are never freed.
     unsafe { chunk.as_ref() }.map_or(&FIRST, |chunk| &chunk[id as usize % CHUNK])
+}
+
+/// Whether `says` so of the account `id`, or of one above it.
+#[inline]
+pub(super) fn any(id: Id, says: impl Fn(&Balance) -> bool) -> bool {
+    let mut at = id;
+    for _ in 0..3 {
+        let slot = slot(at);
+        if says(&slot.balance) {
+            return true;
+        }
+        if at == RUNTIME {
+            break;
+        }
+        at = slot.parent.load(Ordering::Relaxed);
+    }
+    false
+}
+
+/// What a thread that works for `id` may hold before it draws.
+#[inline]
+pub(super) fn slack(id: Id) -> i64 {
+    if any(id, Balance::is_bounded) { 0 } else { SLACK }
 }
 
 /// An account and those above it, the runtime's last.
@@ -134,12 +158,6 @@ impl Chain {
 
     pub(super) fn id(&self, at: usize) -> Id {
         self.ids[at.min(2)]
-    }
-
-    /// What a thread may hold before it draws.
-    pub(super) fn slack(&self) -> i64 {
-        let bounded = self.balances().iter().any(|balance| balance.is_bounded());
-        if bounded { 0 } else { SLACK }
     }
 
     pub(super) fn draw(

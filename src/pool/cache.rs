@@ -167,6 +167,13 @@ impl Cache {
         }
     }
 
+    /// Whether it counted anything since it was last asked.
+    #[inline]
+    pub(super) fn has_counted(&self) -> bool {
+        let counts = [&self.hits, &self.shared_hits, &self.misses, &self.source_calls];
+        counts.into_iter().any(|count| count.get() != 0)
+    }
+
     #[inline]
     fn is_open(&self) -> bool {
         self.state.get() == State::Open

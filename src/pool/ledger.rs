@@ -10,7 +10,7 @@ use super::keeper::Keeper;
 use super::source::{self, SourceId};
 use std::alloc::Layout;
 use std::cell::Cell;
-use std::ptr::{null, null_mut};
+use std::ptr::{self, null, null_mut};
 
 /// How far over the limit of a scope requests go that must not be refused.
 const OVERDRAFT: i64 = 16 << 20;
@@ -94,8 +94,16 @@ pub fn live_bytes() -> i64 {
     with(|l| l.live.get())
 }
 
+#[inline]
 pub(super) fn with<T>(look: impl FnOnce(&Ledger) -> T) -> T {
     LEDGER.with(look)
+}
+
+/// The calling thread's ledger, which stays where it is for as long as the thread
+/// lives (invariant 4).
+#[inline]
+pub(super) fn here() -> *const Ledger {
+    LEDGER.with(ptr::from_ref)
 }
 
 impl Ledger {
@@ -109,12 +117,19 @@ impl Ledger {
     /// Tells the account what this thread took and gave back, and draws nothing
     /// ahead any more.
     fn flush(&self) {
+        let drawn = self.drawn.get() - self.slack.get();
+        let moved = self.net.get() | self.top.get() | self.blocks.get() | drawn;
+        if moved == 0 && self.refused.get() == 0 && !self.cache.has_counted() {
+            return;
+        }
+        self.tell();
+    }
+
+    #[inline(never)]
+    fn tell(&self) {
         let counts = Counts { refused: self.refused.take(), ..self.cache.counts() };
         let (net, top, blocks) = (self.net.take(), self.top.take(), self.blocks.take());
         let drawn = self.drawn.replace(self.slack.get()) - self.slack.get();
-        if (net, top, blocks, drawn) == (0, 0, 0, 0) && counts == Counts::default() {
-            return;
-        }
         let chain = Chain::of(self.account.get());
         chain.own().count(counts);
         chain.own().add_blocks(blocks);
@@ -134,7 +149,7 @@ impl Ledger {
     /// Credits `account` from now on.
     fn charge(&self, account: Id) {
         self.account.set(account);
-        let slack = Chain::of(account).slack();
+        let slack = accounts::slack(account);
         self.slack.set(slack);
         self.drawn.set(slack);
     }
@@ -168,6 +183,12 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// What is to be told of a soft budget that the thread passed.
+    #[inline]
+    pub(super) fn past_soft(&self) -> Option<String> {
+        self.passed.take().and_then(accounts::past_soft)
     }
 
     pub(super) fn keeper(&self) -> Option<&Keeper> {
@@ -331,7 +352,7 @@ pub(super) fn account() -> Id {
 
 /// What is to be told of a soft budget that this thread passed.
 pub fn past_soft() -> Option<String> {
-    with(|ledger| ledger.passed.take()).and_then(accounts::past_soft)
+    with(Ledger::past_soft)
 }
 
 /// A block, or NULL where the asker looks at it.

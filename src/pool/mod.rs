@@ -114,7 +114,7 @@ pub use balance::{Budget, UNBOUNDED};
 pub use heap::block_bytes;
 pub use keeper::{Keeper, State};
 pub use ledger::{Cause, Shortage, live_bytes, past_soft};
-pub use scope::{Scope, Waiting, Working, check};
+pub use scope::{Boundary, Scope, Waiting, Working, between, check};
 pub use shard::DEFAULT_DECAY;
 pub use source::use_host;
 

@@ -3,7 +3,7 @@
 use super::account::Charge;
 use super::accounts::{self, Id};
 use super::keeper::Keeper;
-use super::ledger::{self, Cause, Shortage};
+use super::ledger::{self, Cause, Ledger, Shortage};
 use crate::error::{self, Error, Result};
 use std::marker::PhantomData;
 
@@ -51,9 +51,27 @@ impl Drop for Waiting {
 /// past a budget.
 #[inline]
 pub fn check() -> Result<()> {
-    match ledger::with(|l| l.short.get()) {
-        Some(short) if matches!(short.cause, Cause::Budget(..)) => Err(budget_error(short)),
-        _ => Ok(()),
+    between(|boundary| boundary.check())
+}
+
+/// The boundaries between the steps of one run, on this thread.
+#[derive(Clone, Copy)]
+pub struct Boundary<'a>(&'a Ledger);
+
+/// Calls `steps`, which may ask at each boundary.
+#[inline]
+pub fn between<T>(steps: impl FnOnce(Boundary<'_>) -> T) -> T {
+    ledger::with(|l| steps(Boundary(l)))
+}
+
+impl Boundary<'_> {
+    /// As [`check`].
+    #[inline]
+    pub fn check(self) -> Result<()> {
+        match self.0.short.get() {
+            Some(short) if matches!(short.cause, Cause::Budget(..)) => Err(budget_error(short)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -74,36 +92,54 @@ pub struct Scope<'a> {
     /// What the thread held when the scope began.
     base: i64,
     limit: u64,
+    /// The thread's, which the scope does not leave.
+    ledger: *const Ledger,
     keeper: PhantomData<&'a Keeper>,
 }
 
 impl<'a> Scope<'a> {
     /// Opens a scope that may hold `limit` bytes more than the thread does.
+    #[inline]
     pub fn open(limit: u64) -> Scope<'a> {
-        ledger::with(|l| {
-            let outer = (l.open.get(), l.limit.get(), l.short.get(), l.keeper.get());
-            let base = l.live.get();
-            let most = base.saturating_add_unsigned(limit);
-            l.open.set(true);
-            l.limit.set(most.min(l.limit.get()));
-            l.short.set(None);
-            Scope { outer, base, limit, keeper: PhantomData }
-        })
+        let ledger = ledger::here();
+        // SAFETY: this thread's, just now.
+        let l = unsafe { &*ledger };
+        let outer = (l.open.get(), l.limit.get(), l.short.get(), l.keeper.get());
+        let base = l.live.get();
+        let most = base.saturating_add_unsigned(limit);
+        l.open.set(true);
+        l.limit.set(most.min(l.limit.get()));
+        l.short.set(None);
+        Scope { outer, base, limit, ledger, keeper: PhantomData }
     }
 
     /// The same on a thread of ours, which `keeper` watches.
     pub fn kept(limit: u64, keeper: &'a Keeper) -> Scope<'a> {
         let scope = Scope::open(limit);
-        ledger::with(|l| l.keeper.set(keeper));
+        scope.ledger().keeper.set(keeper);
         scope
     }
 
+    #[inline]
+    fn ledger(&self) -> &Ledger {
+        // SAFETY: a scope cannot be sent, so its thread, whose ledger it is, lives.
+        unsafe { &*self.ledger }
+    }
+
     /// What was not met as it was asked since the scope began, if anything.
+    #[inline]
     pub fn shortage(&self) -> Option<Shortage> {
-        ledger::with(|l| l.short.get())
+        self.ledger().short.get()
+    }
+
+    /// What is to be told of a soft budget that this thread passed.
+    #[inline]
+    pub fn past_soft(&self) -> Option<String> {
+        self.ledger().past_soft()
     }
 
     /// The boundary where a noted shortage becomes an error.
+    #[inline]
     pub fn settle(&self) -> Result<()> {
         match self.shortage() {
             None => Ok(()),
@@ -111,6 +147,7 @@ impl<'a> Scope<'a> {
         }
     }
 
+    #[cold]
     fn error(&self, short: Shortage) -> Error {
         let (bytes, held) = (short.bytes, short.held.saturating_sub(self.base).max(0));
         match short.cause {
@@ -127,17 +164,17 @@ impl<'a> Scope<'a> {
 }
 
 impl Drop for Scope<'_> {
+    #[inline]
     fn drop(&mut self) {
-        ledger::with(|l| {
-            let (open, limit, short, keeper) = self.outer;
-            let noted = l.short.get();
-            l.open.set(open);
-            l.limit.set(limit);
-            l.short.set(short.or(if open { noted } else { None }));
-            l.keeper.set(keeper);
-            if !open {
-                l.settle();
-            }
-        });
+        let l = self.ledger();
+        let (open, limit, short, keeper) = self.outer;
+        let noted = l.short.get();
+        l.open.set(open);
+        l.limit.set(limit);
+        l.short.set(short.or(if open { noted } else { None }));
+        l.keeper.set(keeper);
+        if !open {
+            l.settle();
+        }
     }
 }

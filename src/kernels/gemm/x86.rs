@@ -21,13 +21,13 @@ macro_rules! tile {
     ($tile:ident, $rows:expr, $panels:expr, $place:expr, $($r:literal => $p:tt;)+) => {
         match $rows {
             $($r => tile!(@ $tile, $r, $panels, $place, $p),)+
-            _ => unreachable!("more rows than a tile has"),
+            _ => unreachable!("rows that no tile has"),
         }
     };
     (@ $tile:ident, $r:literal, $panels:expr, $place:expr, [$($p:literal)+]) => {
         match $panels {
             $($p => $tile::<$r, $p>($place),)+
-            _ => unreachable!("more panels than a tile has"),
+            _ => unreachable!("panels that no tile has"),
         }
     };
 }
@@ -147,17 +147,61 @@ fn tiles(
     }
 }
 
+/// Calls `tile` for all of C where A has one row: B is read once whatever the
+/// order, so neither it nor k is cut for the caches. With more panels at once than
+/// hide the latency, lines that are as far apart as panels are push each other out
+/// of the first-level cache; so `tile` gets `few` to twice as many less one, or all.
+#[inline(always)]
+fn one_row(job: &mut Job<'_>, few: usize, tile: impl Fn(usize, &Tile)) {
+    let Job { k, n, lda, panel, line, ldc, relu, .. } = *job;
+    let of = |from: Option<*const f32>, at: usize| {
+        from.map_or(ptr::null(), |from| from.wrapping_add(at))
+    };
+    let (bias, residual) = (job.bias.map(<[f32]>::as_ptr), job.residual.map(|(r, _)| r.as_ptr()));
+    let all = n.div_ceil(PANEL);
+    let mut at = 0;
+    while at < all {
+        let left = all - at;
+        let panels = left.div_ceil((left / few).max(1));
+        let column = at * PANEL;
+        let place = Tile {
+            len: k,
+            b: job.b.as_ptr().wrapping_add(at * panel),
+            panel,
+            line,
+            a: job.a.as_ptr(),
+            lda,
+            start: of(bias, column),
+            start_stride: 0,
+            residual: of(residual, column),
+            ldr: 0,
+            c: job.c.as_mut_ptr().wrapping_add(column),
+            ldc,
+            columns: n - column,
+            relu,
+        };
+        tile(panels, &place);
+        at += panels;
+    }
+}
+
 /// SAFETY: the processor has AVX-512 F, and the job's slices have been measured.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn avx512(job: &mut Job<'_>) {
+    if job.m == 1 {
+        // SAFETY: the place is within the slices of a job that was measured.
+        let tile = |panels: usize, place: &Tile| unsafe {
+            tile!(tile_512, 1, panels, place, 1 => [1 2 3 4 5 6 7];)
+        };
+        return one_row(job, 4, tile);
+    }
     // At least eight sums at once, to hide the latency; 27 at most, for the
     // other registers hold what is multiplied.
-    let panels_of = |rows| [8, 8, 4, 4, 4, 4, 4, 3, 3, 3][rows];
+    let panels_of = |rows| [4, 4, 4, 4, 4, 4, 4, 3, 3, 3][rows];
     let tile = |rows: usize, panels: usize, place: &Tile| {
         // SAFETY: the place is one of `tiles`, of a job that was measured.
         unsafe {
             tile!(tile_512, rows, panels, place,
-                1 => [1 2 3 4 5 6 7 8];
                 2 => [1 2 3 4];
                 3 => [1 2 3 4];
                 4 => [1 2 3 4];
@@ -243,13 +287,19 @@ unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile) {
 /// measured.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn avx2(job: &mut Job<'_>) {
+    if job.m == 1 {
+        // SAFETY: the place is within the slices of a job that was measured.
+        let tile = |panels: usize, place: &Tile| unsafe {
+            tile!(tile_256, 1, panels, place, 1 => [1 2 3 4 5];)
+        };
+        return one_row(job, 3, tile);
+    }
     // Twelve of sixteen registers are sums.
     let panels_of = |rows| [4, 4, 3, 2, 1, 1, 1][rows];
     let tile = |rows: usize, panels: usize, place: &Tile| {
         // SAFETY: the place is one of `tiles`, of a job that was measured.
         unsafe {
             tile!(tile_256, rows, panels, place,
-                1 => [1 2 3 4];
                 2 => [1 2 3];
                 3 => [1 2];
                 4 => [1];

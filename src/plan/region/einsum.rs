@@ -94,13 +94,13 @@ impl Product {
             Some(_) => &[],
             None => reads.get(self.sides[1]),
         };
+        if let (Some(packed), []) = (&self.weights, &self.loops[..]) {
+            return self.weighted(isa, reads, a, packed, c);
+        }
         each(&self.loops, &mut |[at_a, at_b, at_c]| {
             let (a, c) = (&a[at_a..], &mut c[at_c..]);
             match &self.weights {
-                Some(packed) => {
-                    let residual = self.tail.residual.map(|at| reads.get(at));
-                    self.by_blocks(isa, a, packed, residual, c);
-                }
+                Some(packed) => self.weighted(isa, reads, a, packed, c),
                 None => {
                     let (b, [b_row_stride, b_col_stride]) = (&b[at_b..], self.b);
                     let Product { m, k, n, lda, ldc, .. } = *self;
@@ -114,27 +114,36 @@ impl Product {
     }
 
     /// With weights, in blocks of rows that `then` finds in the cache.
-    fn by_blocks(
+    #[inline]
+    fn weighted(&self, isa: Isa, reads: &Mapped, a: &[f32], packed: &Packed, c: &mut [f32]) {
+        let residual = self.tail.residual.map(|at| reads.get(at));
+        if self.tail.then.is_empty() {
+            return self.rows(isa, self.m, a, packed, residual, c);
+        }
+        let rows = (BLOCK / self.n).next_multiple_of(12).min(self.m);
+        for from in (0..self.m).step_by(rows.max(1)) {
+            let m = rows.min(self.m - from);
+            let (a, c) = (&a[from * self.lda..], &mut c[from * self.ldc..]);
+            self.rows(isa, m, a, packed, residual.map(|all| &all[from * self.n..]), c);
+            self.finish(isa, m, c);
+        }
+    }
+
+    /// `m` rows with weights, without `then`.
+    #[inline]
+    fn rows(
         &self,
         isa: Isa,
+        m: usize,
         a: &[f32],
         packed: &Packed,
         residual: Option<&[f32]>,
         c: &mut [f32],
     ) {
-        let rows = match self.tail.then.is_empty() {
-            true => self.m,
-            false => (BLOCK / self.n).next_multiple_of(12).min(self.m),
-        };
-        for from in (0..self.m).step_by(rows.max(1)) {
-            let m = rows.min(self.m - from);
-            let (a, c) = (&a[from * self.lda..], &mut c[from * self.ldc..]);
-            let (bias, relu) = (self.bias.as_deref(), self.tail.relu);
-            let (b, lda, ldc) = (packed.as_packed(), self.lda, self.ldc);
-            let residual = residual.map(|all| (&all[from * self.n..], self.n));
-            kernels::Gemm { m, a, lda, b, bias, residual, relu, c: &mut *c, ldc }.run(isa);
-            self.finish(isa, m, c);
-        }
+        let (bias, relu) = (self.bias.as_deref(), self.tail.relu);
+        let (b, lda, ldc) = (packed.as_packed(), self.lda, self.ldc);
+        let residual = residual.map(|all| (all, self.n));
+        kernels::Gemm { m, a, lda, b, bias, residual, relu, c, ldc }.run(isa);
     }
 
     fn finish(&self, isa: Isa, m: usize, c: &mut [f32]) {

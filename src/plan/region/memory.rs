@@ -6,18 +6,46 @@ use super::{Inputs, MOST_WRITES, Place, Region, Step};
 /// Floats that a value's place is a multiple of: a cache line.
 const ALIGNMENT: usize = 16;
 
-/// What is between and around the values that a step writes: where it begins,
-/// and the floats.
-type Gaps<'a> = [(usize, &'a [f32]); MOST_WRITES + 1];
+/// What is between and around the values that a step writes.
+pub(super) enum Gaps<'a> {
+    /// One value: what is before it, and where that begins which is after it.
+    Two(&'a [f32], usize, &'a [f32]),
+    /// Where each begins, and the floats.
+    Many([(usize, &'a [f32]); MOST_WRITES + 1]),
+}
 
-/// The values that a step writes, apart from the rest of the arena, which it may
-/// read. They do not overlap: each begins where the one before ends, or later.
-pub(super) fn split<'a>(
-    arena: &'a mut [f32],
+impl<'a> Gaps<'a> {
+    /// What lies from `from` on, if it is in one of them.
+    #[inline]
+    fn get(&self, from: usize, len: usize) -> Option<&'a [f32]> {
+        let within = |start: usize, floats: &'a [f32]| {
+            let at = from.checked_sub(start)?;
+            floats.get(at..at + len)
+        };
+        match self {
+            Gaps::Two(before, start, after) => within(0, before).or_else(|| within(*start, after)),
+            Gaps::Many(gaps) => gaps.iter().find_map(|(start, floats)| within(*start, floats)),
+        }
+    }
+}
+
+/// Calls `step` with the values that it writes, apart from the rest of the arena,
+/// which it may read. They do not overlap: each begins where the one before ends,
+/// or later.
+#[inline]
+pub(super) fn split(
+    arena: &mut [f32],
     writes: &[(usize, usize)],
-) -> ([&'a mut [f32]; MOST_WRITES], Gaps<'a>) {
+    step: impl Fn(&mut [&mut [f32]; MOST_WRITES], Gaps<'_>),
+) {
+    if let [(start, len)] = *writes {
+        let (before, from) = arena.split_at_mut(start);
+        let (value, after) = from.split_at_mut(len);
+        let gaps = Gaps::Two(before, start + len, after);
+        return step(&mut [value, &mut [], &mut [], &mut []], gaps);
+    }
     let mut taken: [&mut [f32]; MOST_WRITES] = Default::default();
-    let mut gaps: Gaps = [(0, &[]); MOST_WRITES + 1];
+    let mut gaps: [(usize, &[f32]); MOST_WRITES + 1] = [(0, &[]); MOST_WRITES + 1];
     let (mut rest, mut at) = (arena, 0);
     // In the order of their places; there are four at most.
     let mut next = None;
@@ -37,7 +65,7 @@ pub(super) fn split<'a>(
         (rest, at) = (after, start + len);
     }
     gaps[MOST_WRITES] = (at, rest);
-    (taken, gaps)
+    step(&mut taken, Gaps::Many(gaps));
 }
 
 /// What a step reads.
@@ -56,16 +84,10 @@ impl<'r> Mapped<'r> {
     /// When it is written by the same step.
     #[inline]
     pub(super) fn get(&self, index: usize) -> &'r [f32] {
-        let spot = self.step.reads[index];
+        let spot = &self.step.reads[index];
         match spot.place {
             Place::Arena(from) => {
-                let holds = |gap: &&(usize, &[f32])| {
-                    gap.0 <= from && from + spot.len <= gap.0 + gap.1.len()
-                };
-                match self.gaps.iter().find(holds) {
-                    Some((start, floats)) => &floats[from - start..from - start + spot.len],
-                    None => panic!("a value that is read and written"),
-                }
+                self.gaps.get(from, spot.len).expect("a value that is not written as well")
             }
             Place::Constant(at) => &self.region.constants[at],
             Place::Input(at) => {
@@ -157,10 +179,18 @@ mod tests {
     #[test]
     fn a_split_gives_all_of_the_arena_once() {
         let mut arena: Vec<f32> = (0..100).map(|i| i as f32).collect();
-        let (writes, gaps) = split(&mut arena, &[(50, 10), (0, 5), (20, 20)]);
-        assert_eq!(writes.each_ref().map(|w| w.len()), [10, 5, 20, 0]);
-        assert_eq!([writes[0][0], writes[1][0], writes[2][0]], [50.0, 0.0, 20.0]);
-        let gaps: Vec<_> = gaps.iter().map(|(at, floats)| (*at, floats.len())).collect();
-        assert_eq!(gaps, [(0, 0), (5, 15), (40, 10), (0, 0), (60, 40)]);
+        split(&mut arena, &[(50, 10), (0, 5), (20, 20)], |writes, gaps| {
+            assert_eq!(writes.each_ref().map(|w| w.len()), [10, 5, 20, 0]);
+            assert_eq!([writes[0][0], writes[1][0], writes[2][0]], [50.0, 0.0, 20.0]);
+            let first = |from, len| gaps.get(from, len).map(|floats| floats[0]);
+            assert_eq!([first(5, 15), first(40, 10), first(60, 40)], [5.0, 40.0, 60.0].map(Some));
+            assert_eq!([first(4, 2), first(19, 2), first(55, 1), first(60, 41)], [None; 4]);
+        });
+        split(&mut arena, &[(50, 10)], |writes, gaps| {
+            assert_eq!((writes.each_ref().map(|w| w.len()), writes[0][0]), ([10, 0, 0, 0], 50.0));
+            let first = |from, len| gaps.get(from, len).map(|floats| floats[0]);
+            assert_eq!([first(0, 50), first(60, 40)], [0.0, 60.0].map(Some));
+            assert_eq!([first(49, 2), first(55, 1), first(59, 2), first(99, 2)], [None; 4]);
+        });
     }
 }

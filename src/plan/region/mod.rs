@@ -152,16 +152,19 @@ impl Region {
     /// When an input has another length than it must: see [`Region::inputs`].
     pub(super) fn run(&self, inputs: &dyn Inputs, arena: &mut Aligned) -> Result<()> {
         let floats = arena.floats_mut();
-        for step in &self.steps {
-            work::check().map_err(|e| e.at(format_args!("node {}", step.name)))?;
-            let (mut writes, gaps) = memory::split(floats, &step.writes);
-            let reads = Mapped { region: self, step, inputs, gaps };
-            #[cfg(feature = "profile")]
-            let begun = std::time::Instant::now();
-            step.op.run(self.isa, &reads, &mut writes, step.in_place);
-            #[cfg(feature = "profile")]
-            super::profile::note(step.entry(begun.elapsed()));
-        }
-        Ok(())
+        work::between(|checks| {
+            for step in &self.steps {
+                checks.check().map_err(|e| e.at(format_args!("node {}", step.name)))?;
+                #[cfg(feature = "profile")]
+                let begun = std::time::Instant::now();
+                memory::split(floats, &step.writes, |writes, gaps| {
+                    let reads = Mapped { region: self, step, inputs, gaps };
+                    step.op.run(self.isa, &reads, writes, step.in_place);
+                });
+                #[cfg(feature = "profile")]
+                super::profile::note(step.entry(begun.elapsed()));
+            }
+            Ok(())
+        })
     }
 }
