@@ -57,6 +57,21 @@ fn every_instruction_set_gives_the_same_bits() {
     }
 }
 
+#[test]
+fn one_row_is_the_same_however_many_panels_there_are() {
+    let (a, bias) = (numbers(600, 4), numbers(16 * 14, 5));
+    for n in (1..=14).flat_map(|panels| [16 * panels - 5, 16 * panels]) {
+        let k = if n % 3 == 0 { 600 } else { 21 };
+        let w = numbers(k * n, 6);
+        let b = Packed::new(k, n, |p, j| w[p * n + j]).unwrap();
+        let expected = product(Isa::Scalar, 1, &a[..k], &b, Some(&bias[..n]));
+        for isa in isas() {
+            let got = product(isa, 1, &a[..k], &b, Some(&bias[..n]));
+            assert_eq!(bits(&got), bits(&expected), "{isa:?} 1×{k}×{n}");
+        }
+    }
+}
+
 /// Rows of `len` in `from`, `stride` apart.
 fn rows(from: &[f32], count: usize, stride: usize, len: usize) -> Vec<f32> {
     (0..count).flat_map(|i| from[i * stride..][..len].to_vec()).collect()
