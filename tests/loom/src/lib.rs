@@ -44,6 +44,39 @@ mod tests {
         });
     }
 
+    /// What is written to when it ends.
+    struct Watched(loom::cell::UnsafeCell<u32>);
+
+    // SAFETY: loom sees whether it is read and written at once.
+    unsafe impl Sync for Watched {}
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // SAFETY: nobody else has it any more, which loom checks.
+            self.0.with_mut(|v| unsafe { *v = 0 });
+        }
+    }
+
+    #[test]
+    fn what_is_pinned_stays() {
+        loom::model(|| {
+            let table = Arc::new(Table::new(Kind::Session));
+            let value = Arc::new(Watched(loom::cell::UnsafeCell::new(7)));
+            let h = table.insert(value).unwrap().addr();
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || match table.pin(handle(h)) {
+                    // SAFETY: it is read only, which loom checks.
+                    Ok(pinned) => pinned.0.with(|v| unsafe { *v }),
+                    Err(_) => 7,
+                })
+            };
+            table.remove(handle(h)).unwrap();
+            assert_eq!(reader.join().unwrap(), 7);
+            assert!(table.pin(handle(h)).is_err());
+        });
+    }
+
     #[test]
     fn two_removes_one_wins() {
         loom::model(|| {
