@@ -10,6 +10,9 @@ pub(super) const WIDTH: usize = 16;
 /// Sixteen floats. The methods are only to be called in code that [`for_isa`]
 /// made: where the processor has the instructions.
 pub(super) trait Lanes: Copy {
+    /// How many of them the processor's registers hold.
+    const REGISTERS: usize;
+
     /// All the same.
     fn splat(v: f32) -> Self;
     /// The floats from `from` on.
@@ -157,6 +160,8 @@ impl Scalar {
 }
 
 impl Lanes for Scalar {
+    const REGISTERS: usize = 0;
+
     #[inline(never)]
     fn splat(v: f32) -> Scalar {
         Scalar([v; WIDTH])

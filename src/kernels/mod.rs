@@ -12,6 +12,8 @@
 //! - [`layer_norm`], [`rms_norm`]: of rows;
 //! - [`reduce`]: sums and their like over an axis;
 //! - [`Shifted`]: sums of shifted copies;
+//! - [`Depthwise`], [`Pool`]: convolutions and pools of each channel on its own,
+//!   over images whose channels lie together;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
@@ -21,6 +23,7 @@ mod aligned;
 mod binary;
 mod cells;
 mod copy;
+mod depthwise;
 mod each;
 mod gemm;
 mod isa;
@@ -29,6 +32,7 @@ mod math;
 mod mode;
 mod norm;
 mod pack;
+mod pool;
 mod reduce;
 mod shifted;
 mod softmax;
@@ -36,6 +40,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod unary;
+mod window;
 
 pub use aligned::{Aligned, as_floats, as_floats_mut};
 pub use binary::{
@@ -44,11 +49,13 @@ pub use binary::{
 };
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
+pub use depthwise::Depthwise;
 pub use gemm::{Gemm, Matmul, gemm};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
+pub use pool::{Pool, Pooling};
 pub use reduce::{Reduce, reduce};
 pub use shifted::Shifted;
 pub use softmax::{

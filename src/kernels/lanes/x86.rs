@@ -19,6 +19,8 @@ macro_rules! both {
 }
 
 impl Lanes for Avx2 {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     fn splat(v: f32) -> Avx2 {
         // SAFETY: as for `both`.
@@ -185,6 +187,8 @@ macro_rules! one {
 }
 
 impl Lanes for Avx512 {
+    const REGISTERS: usize = 32;
+
     #[inline(always)]
     fn splat(v: f32) -> Avx512 {
         // SAFETY: as for `one`.

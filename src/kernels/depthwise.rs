@@ -1,0 +1,282 @@
+//! Convolutions of each channel on its own, over images whose channels lie
+//! together.
+
+use super::each::each;
+use super::isa::Isa;
+use super::lanes::{Lanes, WIDTH, for_isa};
+use super::window::{Axis, floats};
+use std::ops::Range;
+
+/// A convolution of each channel with a kernel of its own. What lies before and
+/// after the image is left out of the sums. Pairs are of rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Depthwise<'a> {
+    /// The image: rows of columns of channels.
+    pub x: &'a [f32],
+    /// Rows and columns of `x`.
+    pub from: [usize; 2],
+    /// Rows and columns that are written.
+    pub to: [usize; 2],
+    /// Channels of both.
+    pub channels: usize,
+    /// Taps.
+    pub kernel: [usize; 2],
+    /// From one window to the next one.
+    pub stride: [usize; 2],
+    /// From one tap to the next one.
+    pub dilation: [usize; 2],
+    /// How far before the image the first window begins.
+    pub pad: [usize; 2],
+    /// Of each tap, row by row: one of each channel.
+    pub weights: &'a [f32],
+    /// What the sums of each channel begin with.
+    pub bias: &'a [f32],
+    /// What is added to the sums; as what is written.
+    pub residual: Option<&'a [f32]>,
+    /// Lowest and highest of what is written; NaN stays NaN.
+    pub clamp: Option<[f32; 2]>,
+}
+
+impl Depthwise<'_> {
+    /// Writes `y`: for each window and channel the bias, and the sum over the
+    /// taps inside the image of weight · x, in their order, each product fused
+    /// with its addition; then the residual is added, and the sum is clamped. All
+    /// instruction sets give the same bits.
+    ///
+    /// # Panics
+    ///
+    /// When a slice has another length than it says, a stride or dilation is 0, or
+    /// the processor has not `isa`.
+    pub fn run(self, isa: Isa, y: &mut [f32]) {
+        let Depthwise { x, from, to, channels, kernel, weights, bias, residual, .. } = self;
+        let len = |name, got: usize, image, channels| {
+            let want = floats(image, channels);
+            assert!(got == want, "{name} of {got} floats, not {want}");
+        };
+        len("x", x.len(), from, channels);
+        len("y", y.len(), to, channels);
+        len("weights", weights.len(), kernel, channels);
+        len("bias", bias.len(), [1, 1], channels);
+        len("residual", residual.map_or(y.len(), <[f32]>::len), to, channels);
+        let (rows, columns) = (self.axis(0), self.axis(1));
+        if !y.is_empty() {
+            image(isa, self, rows, columns, y);
+        }
+    }
+
+    fn axis(&self, at: usize) -> Axis {
+        let ends = [self.from[at], self.to[at]];
+        Axis::new(ends, self.kernel[at], self.stride[at], self.dilation[at], self.pad[at])
+    }
+}
+
+for_isa! { fn image(d: Depthwise<'_>, rows: Axis, columns: Axis, y: &mut [f32]) = kernel; }
+
+#[inline(always)]
+fn kernel<V: Lanes>(d: Depthwise<'_>, rows: Axis, columns: Axis, y: &mut [f32]) {
+    if V::REGISTERS > 0 && d.dilation[1] == 1 {
+        match (d.kernel[1], d.stride[1]) {
+            (3, 1) => return all::<V, 3, 1>(d, rows, columns, y),
+            (3, 2) => return all::<V, 3, 2>(d, rows, columns, y),
+            (5, 1) => return all::<V, 5, 1>(d, rows, columns, y),
+            (5, 2) => return all::<V, 5, 2>(d, rows, columns, y),
+            _ => {}
+        }
+    }
+    all::<V, 0, 0>(d, rows, columns, y);
+}
+
+/// Floats of an image's rows that are read again and again: half of a first-level
+/// cache.
+const NEAR: usize = 4096;
+
+/// All windows, of kernels of `K` columns `S` apart, or of others when `K` is 0.
+#[inline(always)]
+fn all<V: Lanes, const K: usize, const S: usize>(
+    d: Depthwise<'_>,
+    rows: Axis,
+    columns: Axis,
+    y: &mut [f32],
+) {
+    // So many channels at a time that the rows of a window stay near.
+    let read = d.kernel[0].saturating_mul(columns.places()).saturating_mul(WIDTH);
+    let strip = (NEAR / read.max(1)).max(1) * WIDTH;
+    for channel in (0..d.channels).step_by(strip) {
+        let channels = channel..d.channels.min(channel + strip);
+        for row in 0..rows.windows() {
+            let taps = rows.taps(row);
+            let place = rows.place(row, taps.start);
+            let tiles = Tiles { d, columns, taps, place, row, channels: channels.clone() };
+            if V::REGISTERS >= 32 {
+                tiles.row::<V, 7, K, S>(y);
+            } else {
+                tiles.row::<V, 4, K, S>(y);
+            }
+        }
+    }
+}
+
+/// A row of windows.
+struct Tiles<'a> {
+    d: Depthwise<'a>,
+    columns: Axis,
+    /// The rows of the kernel that are inside the image.
+    taps: Range<usize>,
+    /// The first row of the image that they read.
+    place: usize,
+    /// The row that is written.
+    row: usize,
+    channels: Range<usize>,
+}
+
+impl Tiles<'_> {
+    /// All columns, `T` at a time or four or one; the last ones may be some of
+    /// those before them again.
+    #[inline(always)]
+    fn row<V: Lanes, const T: usize, const K: usize, const S: usize>(&self, y: &mut [f32]) {
+        let windows = self.columns.windows();
+        let mut at = 0;
+        while at < windows {
+            if T > 4 && windows >= T && windows - at > 4 {
+                self.columns::<V, T, K, S>(at.min(windows - T), y);
+                at += T;
+            } else if windows >= 4 {
+                self.columns::<V, 4, K, S>(at.min(windows - 4), y);
+                at += 4;
+            } else {
+                self.columns::<V, 1, 0, 0>(at, y);
+                at += 1;
+            }
+        }
+    }
+
+    /// The `T` columns from `at` on, sixteen channels at a time; the last ones may
+    /// be some of those before them again.
+    #[inline(always)]
+    fn columns<V: Lanes, const T: usize, const K: usize, const S: usize>(
+        &self,
+        at: usize,
+        y: &mut [f32],
+    ) {
+        let channels = self.d.channels;
+        let easy = channels >= WIDTH && self.columns.inside(at, T);
+        for channel in self.channels.clone().step_by(WIDTH) {
+            let channel = channel.min(channels.saturating_sub(WIDTH));
+            // SAFETY: these columns are there, and sixteen channels or all.
+            unsafe {
+                if easy {
+                    self.tile::<V, T, K, S, false>(at, channel, y);
+                } else {
+                    self.tile::<V, T, K, S, true>(at, channel, y);
+                }
+            }
+        }
+    }
+
+    /// The `T` columns from `at` on, of the sixteen channels from `channel` on.
+    ///
+    /// # Safety
+    ///
+    /// There are as many columns to write, and as many channels; fewer, and windows
+    /// that are not all inside the image, only with `CARE`.
+    #[inline(always)]
+    unsafe fn tile<V: Lanes, const T: usize, const K: usize, const S: usize, const CARE: bool>(
+        &self,
+        at: usize,
+        channel: usize,
+        y: &mut [f32],
+    ) {
+        let Tiles { d, columns, taps, place, row, .. } = self;
+        let channels = d.channels;
+        let count = if CARE { (channels - channel).min(WIDTH) } else { WIDTH };
+        let width = columns.places();
+        let first = columns.place(at, 0);
+        let begin = place.wrapping_mul(width).wrapping_add(first).wrapping_mul(channels);
+        let mut from = d.x.as_ptr().wrapping_add(begin).wrapping_add(channel);
+        let mut weights = d.weights.as_ptr().wrapping_add(taps.start * d.kernel[1] * channels);
+        weights = weights.wrapping_add(channel);
+        let down = d.dilation[0].wrapping_mul(width).wrapping_mul(channels);
+        let across = d.kernel[1] * channels;
+        // SAFETY: `run` has measured the slices, and what is read is inside: a place
+        // of the image with its channels, a tap's weights, and the columns of `y`.
+        unsafe {
+            let mut sums = [some::<V, CARE>(d.bias.as_ptr().add(channel), count); T];
+            for _ in taps.clone() {
+                if K > 0 {
+                    let mut w = [V::splat(0.0); K];
+                    each!(k < K, { w[k] = some::<V, CARE>(weights.add(k * channels), count) });
+                    let mut x = from;
+                    each!(j < (T - 1) * S + K, 17, {
+                        if !CARE || first.wrapping_add(j) < width {
+                            let x = some::<V, CARE>(x, count);
+                            each!(k < K, {
+                                if let Some(t) = window(T, S, j, k) {
+                                    sums[t] = w[k].mul_add(x, sums[t]);
+                                }
+                            });
+                        }
+                        x = x.wrapping_add(channels);
+                    });
+                } else {
+                    let stride = d.stride[1];
+                    for k in 0..d.kernel[1] {
+                        let w = some::<V, CARE>(weights.add(k * channels), count);
+                        let place = first.wrapping_add(k * d.dilation[1]);
+                        let mut x = from.wrapping_add((k * d.dilation[1]).wrapping_mul(channels));
+                        each!(t < T, {
+                            if !CARE || place.wrapping_add(t * stride) < width {
+                                sums[t] = w.mul_add(some::<V, CARE>(x, count), sums[t]);
+                            }
+                            x = x.wrapping_add(stride.wrapping_mul(channels));
+                        });
+                    }
+                }
+                from = from.wrapping_add(down);
+                weights = weights.wrapping_add(across);
+            }
+            let to = (row * columns.windows() + at) * channels + channel;
+            if let Some(residual) = d.residual {
+                let residual = residual.as_ptr().add(to);
+                each!(t < T, {
+                    sums[t] = sums[t].add(some::<V, CARE>(residual.add(t * channels), count));
+                });
+            }
+            if let Some([low, high]) = d.clamp {
+                let (low, high) = (V::splat(low), V::splat(high));
+                each!(t < T, { sums[t] = high.min(low.max(sums[t])) });
+            }
+            let to = y.as_mut_ptr().add(to);
+            each!(t < T, {
+                let to = to.add(t * channels);
+                if !CARE || count == WIDTH {
+                    sums[t].store(to);
+                } else {
+                    sums[t].store_some(to, count);
+                }
+            });
+        }
+    }
+}
+
+/// Which of `t` windows, `s` apart, has its tap `k` on place `j`.
+#[inline(always)]
+const fn window(t: usize, s: usize, j: usize, k: usize) -> Option<usize> {
+    if s == 0 || j < k || !(j - k).is_multiple_of(s) || (j - k) / s >= t {
+        return None;
+    }
+    Some((j - k) / s)
+}
+
+/// Sixteen floats, or with `CARE` the first `count`.
+///
+/// # Safety
+///
+/// There are so many.
+#[inline(always)]
+unsafe fn some<V: Lanes, const CARE: bool>(from: *const f32, count: usize) -> V {
+    // SAFETY: the contract.
+    unsafe { if CARE { V::load_some(from, count, 0.0) } else { V::load(from) } }
+}
+
+#[cfg(test)]
+mod tests;
