@@ -107,7 +107,7 @@ fn all<V: Lanes, const K: usize, const S: usize>(
             let taps = rows.taps(row);
             let place = rows.place(row, taps.start);
             let tiles = Tiles { d, columns, taps, place, row, channels: channels.clone() };
-            if V::REGISTERS >= 32 {
+            if V::REGISTERS >= 32 && K > 0 {
                 tiles.row::<V, 7, K, S>(y);
             } else {
                 tiles.row::<V, 4, K, S>(y);
@@ -200,34 +200,35 @@ impl Tiles<'_> {
         // SAFETY: `run` has measured the slices, and what is read is inside: a place
         // of the image with its channels, a tap's weights, and the columns of `y`.
         unsafe {
-            let mut sums = [some::<V, CARE>(d.bias.as_ptr().add(channel), count); T];
+            let bias = some::<V, CARE>(d.bias.as_ptr().add(channel), count);
+            let mut sums = [V::splat(0.0); T];
+            each!(t < T, { sums[t] = bias });
             for _ in taps.clone() {
                 if K > 0 {
                     let mut w = [V::splat(0.0); K];
                     each!(k < K, { w[k] = some::<V, CARE>(weights.add(k * channels), count) });
-                    let mut x = from;
                     each!(j < (T - 1) * S + K, 17, {
                         if !CARE || first.wrapping_add(j) < width {
-                            let x = some::<V, CARE>(x, count);
+                            let x = some::<V, CARE>(from.wrapping_add(j * channels), count);
                             each!(k < K, {
                                 if let Some(t) = window(T, S, j, k) {
                                     sums[t] = w[k].mul_add(x, sums[t]);
                                 }
                             });
                         }
-                        x = x.wrapping_add(channels);
                     });
                 } else {
                     let stride = d.stride[1];
                     for k in 0..d.kernel[1] {
                         let w = some::<V, CARE>(weights.add(k * channels), count);
                         let place = first.wrapping_add(k * d.dilation[1]);
-                        let mut x = from.wrapping_add((k * d.dilation[1]).wrapping_mul(channels));
+                        let x = from.wrapping_add((k * d.dilation[1]).wrapping_mul(channels));
                         each!(t < T, {
-                            if !CARE || place.wrapping_add(t * stride) < width {
+                            let on = t * stride;
+                            if !CARE || place.wrapping_add(on) < width {
+                                let x = x.wrapping_add(on.wrapping_mul(channels));
                                 sums[t] = w.mul_add(some::<V, CARE>(x, count), sums[t]);
                             }
-                            x = x.wrapping_add(stride.wrapping_mul(channels));
                         });
                     }
                 }

@@ -172,9 +172,15 @@ impl Lanes for Avx2 {
     unsafe fn store_some(self, to: *mut f32, count: usize) {
         // SAFETY: the contract; what the mask leaves out is not written.
         unsafe {
-            let (low, high) = masks_256(count);
-            _mm256_maskstore_ps(to, low, self.0);
-            _mm256_maskstore_ps(to.wrapping_add(8), high, self.1);
+            // A masked store is slow on some processors.
+            if count < 8 {
+                _mm256_maskstore_ps(to, masks_256(count).0, self.0);
+            } else {
+                _mm256_storeu_ps(to, self.0);
+                if count > 8 {
+                    _mm256_maskstore_ps(to.add(8), masks_256(count).1, self.1);
+                }
+            }
         }
     }
 }
