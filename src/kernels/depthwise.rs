@@ -74,51 +74,98 @@ for_isa! { fn image(d: Depthwise<'_>, rows: Axis, columns: Axis, y: &mut [f32]) 
 
 #[inline(always)]
 fn kernel<V: Lanes>(d: Depthwise<'_>, rows: Axis, columns: Axis, y: &mut [f32]) {
-    if V::REGISTERS > 0 && d.dilation[1] == 1 {
-        match (d.kernel[1], d.stride[1]) {
-            (3, 1) => return all::<V, 3, 1>(d, rows, columns, y),
-            (3, 2) => return all::<V, 3, 2>(d, rows, columns, y),
-            (5, 1) => return all::<V, 5, 1>(d, rows, columns, y),
-            (5, 2) => return all::<V, 5, 2>(d, rows, columns, y),
+    let (channels, taps) = (d.channels, d.weights.len() / d.channels);
+    // Of few channels, a vector has those of several columns.
+    let group = if channels < WIDTH && d.stride[1] == 1 && taps <= MOST_TAPS {
+        WIDTH / channels
+    } else {
+        1
+    };
+    let mut more = [0.0; (MOST_TAPS + 1) * WIDTH];
+    let (bias, weights) = more.split_at_mut(WIDTH);
+    let mut wide = Wide { weights: d.weights, bias: d.bias, step: channels, stride: d.stride[1] };
+    if group > 1 && group * channels == WIDTH {
+        for i in 0..WIDTH {
+            bias[i] = d.bias[i % channels];
+            for tap in 0..taps {
+                weights[tap * WIDTH + i] = d.weights[tap * channels + i % channels];
+            }
+        }
+        wide = Wide { weights, bias, step: WIDTH, stride: group };
+    }
+    let all = All { d, wide, rows, columns };
+    if V::REGISTERS > 0 && d.dilation[1] == 1 && wide.step >= WIDTH {
+        match (d.kernel[1], wide.stride) {
+            (3, 1) => return all.write::<V, 3, 1>(y),
+            (3, 2) => return all.write::<V, 3, 2>(y),
+            (5, 1) => return all.write::<V, 5, 1>(y),
+            (5, 2) => return all.write::<V, 5, 2>(y),
             _ => {}
         }
     }
-    all::<V, 0, 0>(d, rows, columns, y);
+    all.write::<V, 0, 0>(y);
 }
+
+/// Taps of the kernels whose weights are copied for vectors of several columns.
+const MOST_TAPS: usize = 25;
 
 /// Floats of an image's rows that are read again and again: half of a first-level
 /// cache.
 const NEAR: usize = 4096;
 
-/// All windows, of kernels of `K` columns `S` apart, or of others when `K` is 0.
-#[inline(always)]
-fn all<V: Lanes, const K: usize, const S: usize>(
-    d: Depthwise<'_>,
+/// How columns are computed side by side, a vector of each.
+#[derive(Clone, Copy)]
+struct Wide<'a> {
+    /// Of each tap, `step` of them.
+    weights: &'a [f32],
+    bias: &'a [f32],
+    /// Floats that are written from one vector to the next one: the channels, or
+    /// those of several columns that make a vector.
+    step: usize,
+    /// Columns that are read from one vector to the next one.
+    stride: usize,
+}
+
+/// All windows.
+#[derive(Clone, Copy)]
+struct All<'a> {
+    d: Depthwise<'a>,
+    wide: Wide<'a>,
     rows: Axis,
     columns: Axis,
-    y: &mut [f32],
-) {
-    // So many channels at a time that the rows of a window stay near.
-    let read = d.kernel[0].saturating_mul(columns.places()).saturating_mul(WIDTH);
-    let strip = (NEAR / read.max(1)).max(1) * WIDTH;
-    for channel in (0..d.channels).step_by(strip) {
-        let channels = channel..d.channels.min(channel + strip);
-        for row in 0..rows.windows() {
-            let taps = rows.taps(row);
-            let place = rows.place(row, taps.start);
-            let tiles = Tiles { d, columns, taps, place, row, channels: channels.clone() };
-            if V::REGISTERS >= 32 && K > 0 {
-                tiles.row::<V, 7, K, S>(y);
-            } else {
-                tiles.row::<V, 4, K, S>(y);
+}
+
+impl All<'_> {
+    /// Writes them: of kernels of `K` columns `S` apart, or of others when `K` is 0.
+    #[inline(always)]
+    fn write<V: Lanes, const K: usize, const S: usize>(&self, y: &mut [f32]) {
+        let All { d, wide, rows, columns } = *self;
+        // So many channels at a time that the rows of a window stay near.
+        let read = d.kernel[0].saturating_mul(columns.places()).saturating_mul(WIDTH);
+        let strip = (NEAR / read.max(1)).max(1) * WIDTH;
+        for channel in (0..d.channels).step_by(strip) {
+            let channels = channel..d.channels.min(channel + strip);
+            for row in 0..rows.windows() {
+                let taps = rows.taps(row);
+                let place = rows.place(row, taps.start);
+                let channels = channels.clone();
+                let row = Row { d, wide, columns, taps, place, row, channels };
+                if V::REGISTERS >= 32 && K > 0 {
+                    row.write::<V, 7, K, S>(y);
+                } else if V::REGISTERS > 0 {
+                    row.write::<V, 4, K, S>(y);
+                } else {
+                    row.write::<V, 1, 0, 0>(y);
+                }
             }
         }
     }
 }
 
 /// A row of windows.
-struct Tiles<'a> {
+struct Row<'a> {
     d: Depthwise<'a>,
+    wide: Wide<'a>,
     columns: Axis,
     /// The rows of the kernel that are inside the image.
     taps: Range<usize>,
@@ -129,87 +176,106 @@ struct Tiles<'a> {
     channels: Range<usize>,
 }
 
-impl Tiles<'_> {
-    /// All columns, `T` at a time or four or one; the last ones may be some of
-    /// those before them again.
+impl Row<'_> {
+    /// Writes all columns, in tiles of `T` vectors or four or one.
     #[inline(always)]
-    fn row<V: Lanes, const T: usize, const K: usize, const S: usize>(&self, y: &mut [f32]) {
-        let windows = self.columns.windows();
+    fn write<V: Lanes, const T: usize, const K: usize, const S: usize>(&self, y: &mut [f32]) {
+        // Several columns in a vector have to be inside the image.
+        let group = self.wide.step / self.d.channels;
+        let all = 0..self.columns.windows();
+        let range = if group > 1 { self.columns.all_inside() } else { all.clone() };
         let mut at = 0;
-        while at < windows {
-            if T > 4 && windows >= T && windows - at > 4 {
-                self.columns::<V, T, K, S>(at.min(windows - T), y);
-                at += T;
-            } else if windows >= 4 {
-                self.columns::<V, 4, K, S>(at.min(windows - 4), y);
-                at += 4;
+        while at < all.end {
+            let there = if range.contains(&at) { range.len() / group } else { 0 };
+            let left = range.end.saturating_sub(at);
+            // The last ones may be some of those before them again.
+            if T > 4 && there >= T && left > 4 * group {
+                let from = at.min(range.end - T * group);
+                self.tiles::<V, T, K, S>(from, y);
+                at = from + T * group;
+            } else if T >= 4 && there >= 4 {
+                let from = at.min(range.end - 4 * group);
+                self.tiles::<V, 4, K, S>(from, y);
+                at = from + 4 * group;
             } else {
-                self.columns::<V, 1, 0, 0>(at, y);
+                self.tiles::<V, 1, 0, 0>(at, y);
                 at += 1;
             }
         }
     }
 
-    /// The `T` columns from `at` on, sixteen channels at a time; the last ones may
-    /// be some of those before them again.
+    /// Writes the `T` vectors from column `at` on, of all channels; the last ones
+    /// may be some of those before them again.
     #[inline(always)]
-    fn columns<V: Lanes, const T: usize, const K: usize, const S: usize>(
+    fn tiles<V: Lanes, const T: usize, const K: usize, const S: usize>(
         &self,
         at: usize,
         y: &mut [f32],
     ) {
         let channels = self.d.channels;
-        let easy = channels >= WIDTH && self.columns.inside(at, T);
+        let easy = self.wide.step >= WIDTH && self.columns.inside(at, T);
         for channel in self.channels.clone().step_by(WIDTH) {
             let channel = channel.min(channels.saturating_sub(WIDTH));
-            // SAFETY: these columns are there, and sixteen channels or all.
+            // SAFETY: these columns are there, and sixteen channels or all. Vectors
+            // of several columns are inside the image.
             unsafe {
-                if easy {
-                    self.tile::<V, T, K, S, false>(at, channel, y);
+                if T == 1 || K == 0 && self.wide.step < WIDTH {
+                    self.tile::<V, T, 0, 0, true, true>(at, channel, y);
+                } else if easy {
+                    self.tile::<V, T, K, S, false, false>(at, channel, y);
                 } else {
-                    self.tile::<V, T, K, S, true>(at, channel, y);
+                    self.tile::<V, T, K, S, true, false>(at, channel, y);
                 }
             }
         }
     }
 
-    /// The `T` columns from `at` on, of the sixteen channels from `channel` on.
+    /// Writes the `T` vectors from column `at` on, of the sixteen channels from
+    /// `channel` on.
     ///
     /// # Safety
     ///
-    /// There are as many columns to write, and as many channels; fewer, and windows
-    /// that are not all inside the image, only with `CARE`.
+    /// There are so many columns to write, and channels; fewer channels only with
+    /// `SOME`, windows that are not all inside the image only with `EDGE`.
     #[inline(always)]
-    unsafe fn tile<V: Lanes, const T: usize, const K: usize, const S: usize, const CARE: bool>(
+    unsafe fn tile<
+        V: Lanes,
+        const T: usize,
+        const K: usize,
+        const S: usize,
+        const EDGE: bool,
+        const SOME: bool,
+    >(
         &self,
         at: usize,
         channel: usize,
         y: &mut [f32],
     ) {
-        let Tiles { d, columns, taps, place, row, .. } = self;
+        let Row { d, columns, taps, place, row, .. } = self;
         let channels = d.channels;
-        let count = if CARE { (channels - channel).min(WIDTH) } else { WIDTH };
+        let one = Wide { weights: d.weights, bias: d.bias, step: channels, stride: 1 };
+        let Wide { weights, bias, step, stride } = if T == 1 { one } else { self.wide };
+        let count = if SOME { (channels - channel).min(WIDTH) } else { WIDTH };
         let width = columns.places();
         let first = columns.place(at, 0);
         let begin = place.wrapping_mul(width).wrapping_add(first).wrapping_mul(channels);
         let mut from = d.x.as_ptr().wrapping_add(begin).wrapping_add(channel);
-        let mut weights = d.weights.as_ptr().wrapping_add(taps.start * d.kernel[1] * channels);
+        let mut weights = weights.as_ptr().wrapping_add(taps.start * d.kernel[1] * step);
         weights = weights.wrapping_add(channel);
         let down = d.dilation[0].wrapping_mul(width).wrapping_mul(channels);
-        let across = d.kernel[1] * channels;
         // SAFETY: `run` has measured the slices, and what is read is inside: a place
         // of the image with its channels, a tap's weights, and the columns of `y`.
         unsafe {
-            let bias = some::<V, CARE>(d.bias.as_ptr().add(channel), count);
+            let bias = some::<V, SOME>(bias.as_ptr().add(channel), count);
             let mut sums = [V::splat(0.0); T];
             each!(t < T, { sums[t] = bias });
             for _ in taps.clone() {
                 if K > 0 {
                     let mut w = [V::splat(0.0); K];
-                    each!(k < K, { w[k] = some::<V, CARE>(weights.add(k * channels), count) });
+                    each!(k < K, { w[k] = some::<V, SOME>(weights.add(k * step), count) });
                     each!(j < (T - 1) * S + K, 17, {
-                        if !CARE || first.wrapping_add(j) < width {
-                            let x = some::<V, CARE>(from.wrapping_add(j * channels), count);
+                        if !EDGE || first.wrapping_add(j) < width {
+                            let x = some::<V, SOME>(from.wrapping_add(j * channels), count);
                             each!(k < K, {
                                 if let Some(t) = window(T, S, j, k) {
                                     sums[t] = w[k].mul_add(x, sums[t]);
@@ -218,28 +284,27 @@ impl Tiles<'_> {
                         }
                     });
                 } else {
-                    let stride = d.stride[1];
                     for k in 0..d.kernel[1] {
-                        let w = some::<V, CARE>(weights.add(k * channels), count);
+                        let w = some::<V, SOME>(weights.add(k * step), count);
                         let place = first.wrapping_add(k * d.dilation[1]);
                         let x = from.wrapping_add((k * d.dilation[1]).wrapping_mul(channels));
                         each!(t < T, {
                             let on = t * stride;
-                            if !CARE || place.wrapping_add(on) < width {
+                            if !EDGE || place.wrapping_add(on) < width {
                                 let x = x.wrapping_add(on.wrapping_mul(channels));
-                                sums[t] = w.mul_add(some::<V, CARE>(x, count), sums[t]);
+                                sums[t] = w.mul_add(some::<V, SOME>(x, count), sums[t]);
                             }
                         });
                     }
                 }
                 from = from.wrapping_add(down);
-                weights = weights.wrapping_add(across);
+                weights = weights.wrapping_add(d.kernel[1] * step);
             }
             let to = (row * columns.windows() + at) * channels + channel;
             if let Some(residual) = d.residual {
                 let residual = residual.as_ptr().add(to);
                 each!(t < T, {
-                    sums[t] = sums[t].add(some::<V, CARE>(residual.add(t * channels), count));
+                    sums[t] = sums[t].add(some::<V, SOME>(residual.add(t * step), count));
                 });
             }
             if let Some([low, high]) = d.clamp {
@@ -248,8 +313,8 @@ impl Tiles<'_> {
             }
             let to = y.as_mut_ptr().add(to);
             each!(t < T, {
-                let to = to.add(t * channels);
-                if !CARE || count == WIDTH {
+                let to = to.add(t * step);
+                if !SOME || count == WIDTH {
                     sums[t].store(to);
                 } else {
                     sums[t].store_some(to, count);
@@ -268,15 +333,15 @@ const fn window(t: usize, s: usize, j: usize, k: usize) -> Option<usize> {
     Some((j - k) / s)
 }
 
-/// Sixteen floats, or with `CARE` the first `count`.
+/// Sixteen floats, or with `SOME` the first `count`.
 ///
 /// # Safety
 ///
 /// There are so many.
 #[inline(always)]
-unsafe fn some<V: Lanes, const CARE: bool>(from: *const f32, count: usize) -> V {
+unsafe fn some<V: Lanes, const SOME: bool>(from: *const f32, count: usize) -> V {
     // SAFETY: the contract.
-    unsafe { if CARE { V::load_some(from, count, 0.0) } else { V::load(from) } }
+    unsafe { if SOME { V::load_some(from, count, 0.0) } else { V::load(from) } }
 }
 
 #[cfg(test)]

@@ -79,6 +79,16 @@ impl Axis {
         self.before(window, (self.pad + self.from).saturating_add(after))
     }
 
+    /// The windows all of whose taps are places.
+    #[inline(always)]
+    pub(super) fn all_inside(self) -> Range<usize> {
+        let begin = self.pad.div_ceil(self.stride);
+        let reach = self.kernel.saturating_sub(1) * self.dilation;
+        let left = (self.pad + self.from).saturating_sub(reach);
+        let end = left.div_ceil(self.stride).min(self.to);
+        begin.min(end)..end
+    }
+
     /// Whether all taps of `count` windows are places.
     #[inline(always)]
     pub(super) fn inside(self, window: usize, count: usize) -> bool {
@@ -116,6 +126,7 @@ mod tests {
                 assert!(want.iter().all(|k| axis.place(window, *k) == of(*k) as usize));
                 let all = want.len() == kernel && kernel > 0;
                 assert!(axis.inside(window, 1) == all || kernel == 0);
+                assert!(axis.all_inside().contains(&window) == all || kernel == 0);
                 let padded = (0..kernel).filter(|k| of(*k) < from as isize + 2).count();
                 assert_eq!(axis.padded(window, 2), padded);
             }

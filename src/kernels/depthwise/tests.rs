@@ -107,6 +107,20 @@ fn every_number_of_channels_will_do() {
 }
 
 #[test]
+fn vectors_of_several_columns_are_no_different() {
+    for channels in [1, 2, 3, 4, 5, 8, 9] {
+        for columns in [12, 17, 30, 90] {
+            for kernel in [2, 3, 5, 6] {
+                check(&square([3, columns], kernel, 1, kernel / 2), channels, 6);
+            }
+            let (kernel, stride, dilation) = ([3, 3], [2, 1], [1, 2]);
+            let pad = [[2, 3], [1, 0]];
+            check(&Shape { from: [4, columns], kernel, stride, dilation, pad }, channels, 7);
+        }
+    }
+}
+
+#[test]
 fn strides_dilations_and_padding_may_be_odd() {
     let shapes = [
         Shape { from: [6, 12], kernel: [3, 3], stride: [2, 1], dilation: [1, 1], pad: [[1; 2]; 2] },
