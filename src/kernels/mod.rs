@@ -14,6 +14,8 @@
 //! - [`Shifted`]: sums of shifted copies;
 //! - [`Depthwise`], [`Pool`]: convolutions and pools of each channel on its own,
 //!   over images whose channels lie together;
+//! - [`Winograd`]: convolutions of 3×3, channels last, with a [`Filter`] made for
+//!   a [`Tile`]; [`wins`] where that is faster;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
@@ -41,6 +43,7 @@ mod stream;
 mod testing;
 mod unary;
 mod window;
+mod winograd;
 
 pub use aligned::{Aligned, as_floats, as_floats_mut};
 pub use binary::{
@@ -63,3 +66,4 @@ pub use softmax::{
     softmax_strided_in_place,
 };
 pub use unary::{Unary, unary, unary_in_place};
+pub use winograd::{Filter, Tile, Winograd, wins};

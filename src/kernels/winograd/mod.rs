@@ -1,0 +1,222 @@
+//! Convolutions of 3×3 by Winograd's minimal filtering.
+//!
+//! Tiles of the image and the filters become sums of their points, of which there
+//! are as many as a tile has: for each place of a tile there is one product of
+//! matrices, tiles · channels times channels · filters, and the sums of places
+//! are the outputs. A tile of 6×6 gives 4×4 outputs with 36 products for each
+//! channel and filter, not 144; one of 4×4 gives 2×2 with 16, not 36. See Lavin
+//! and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015).
+//!
+//! What is rounded depends on the points at which polynomials are evaluated:
+//! Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the
+//! Accuracy of Winograd Convolution for Deep Neural Networks" (ACM TOMS 46,
+//! 2020). Here they are 0, ±5/8, ±3/2 and infinity for tiles of 6×6, and 0, ±1
+//! and infinity for those of 4×4. All constants are exact.
+//!
+//! For normal numbers the root of the errors' mean square, of that of the outputs,
+//! is less than 2⁻²³ · √channels with tiles of 6×6, and than half of it with those
+//! of 4×4. That is at most twice the error of a sum of products in their order, and
+//! less than it.
+
+use super::aligned::Aligned;
+use super::gemm::Gemm;
+use super::isa::Isa;
+use super::lanes::WIDTH;
+use super::pack::{PackedRef, packed_len};
+use crate::error::{self, Result};
+use plan::Plan;
+use transform::{Block, Input, Output};
+
+mod plan;
+#[cfg(test)]
+mod tests;
+mod transform;
+
+pub use plan::wins;
+
+/// Outputs of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// 2×2 of 4×4: 16 floats for the 9 of a filter.
+    Two,
+    /// 4×4 of 6×6: 36 floats for the 9 of a filter.
+    Four,
+}
+
+impl Tile {
+    /// Outputs of a row.
+    fn outputs(self) -> usize {
+        match self {
+            Tile::Two => 2,
+            Tile::Four => 4,
+        }
+    }
+
+    /// Matrix products.
+    fn products(self) -> usize {
+        (self.outputs() + 2).pow(2)
+    }
+
+    /// Tiles of so many rows and columns.
+    fn count(self, to: [usize; 2]) -> usize {
+        let [rows, across] = to.map(|count| count.div_ceil(self.outputs()));
+        rows.saturating_mul(across)
+    }
+}
+
+/// The filters of a convolution, transformed and packed. They do not depend on
+/// the instruction set.
+#[derive(Debug)]
+pub struct Filter {
+    tile: Tile,
+    channels: usize,
+    filters: usize,
+    /// A packed matrix for each place of a tile, one after the other.
+    matrices: Aligned,
+}
+
+impl Filter {
+    /// Transforms the filters whose weights are `at(filter, channel, [row,
+    /// column])`.
+    ///
+    /// Fails when there is no memory.
+    pub fn new(
+        tile: Tile,
+        channels: usize,
+        filters: usize,
+        at: impl Fn(usize, usize, [usize; 2]) -> f32,
+    ) -> Result<Filter> {
+        let len = filters.checked_next_multiple_of(WIDTH).and_then(|n| n.checked_mul(channels));
+        let all = len.and_then(|len| len.checked_mul(tile.products()));
+        let (Some(len), Some(all)) = (len, all) else {
+            let what = format!("{filters} filters of {channels} channels");
+            return Err(error::limit_exceeded(what));
+        };
+        let mut matrices = Aligned::zeros(all)?;
+        let floats = matrices.floats_mut();
+        for panel in (0..filters).step_by(WIDTH) {
+            for channel in 0..channels {
+                for filter in panel..filters.min(panel + WIDTH) {
+                    let place = panel * channels + channel * WIDTH + filter - panel;
+                    let of = |row, column| f64::from(at(filter, channel, [row, column]));
+                    transform::filter(tile, of, |product, v| floats[product * len + place] = v);
+                }
+            }
+        }
+        Ok(Filter { tile, channels, filters, matrices })
+    }
+
+    /// Channels of what is convolved.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Channels of what comes out.
+    pub fn filters(&self) -> usize {
+        self.filters
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.matrices.floats())
+    }
+
+    /// The matrix of a place.
+    fn matrix(&self, product: usize) -> PackedRef<'_> {
+        let len = packed_len(self.channels, self.filters);
+        PackedRef::new(self.channels, self.filters, &self.matrices.floats()[product * len..])
+    }
+}
+
+/// A convolution of one image by filters of 3×3, its channels last: stride 1, no
+/// dilation, all channels for each filter.
+#[derive(Debug)]
+pub struct Winograd<'a> {
+    /// The image: rows of columns of channels.
+    pub x: &'a [f32],
+    /// Its rows and columns.
+    pub from: [usize; 2],
+    /// Rows and columns of what comes out. What is read past the image is zero.
+    pub to: [usize; 2],
+    /// Rows and columns of zeros before the image.
+    pub pad: [usize; 2],
+    /// The filters.
+    pub filter: &'a Filter,
+    /// One value a filter, or nothing for zero.
+    pub bias: Option<&'a [f32]>,
+    /// What is added to the sums, as `y`.
+    pub residual: Option<&'a [f32]>,
+    /// The least and the largest value that is written; NaN stays NaN, and a zero
+    /// its sign.
+    pub clamp: Option<[f32; 2]>,
+    /// What comes out: rows of columns of filters.
+    pub y: &'a mut [f32],
+}
+
+impl Winograd<'_> {
+    /// Floats of scratch that such a convolution needs.
+    ///
+    /// # Panics
+    ///
+    /// When that is more than there can be.
+    pub fn scratch(filter: &Filter, to: [usize; 2]) -> usize {
+        Plan::new(filter, to).scratch()
+    }
+
+    /// Writes `y`. All instruction sets give the same bits. An infinity or a NaN
+    /// in `x` makes NaN of all outputs of the tiles that read it. The contents of
+    /// `scratch` matter neither before nor after; it is fastest where it begins
+    /// with a cache line.
+    ///
+    /// # Panics
+    ///
+    /// When `x`, `y`, the bias or the residual has another length than it should,
+    /// `scratch` is shorter than [`Winograd::scratch`] says, or the processor has
+    /// not `isa`.
+    pub fn run(self, isa: Isa, scratch: &mut [f32]) {
+        let plan = Plan::new(self.filter, self.to);
+        self.run_as(plan, isa, scratch);
+    }
+
+    fn run_as(self, plan: Plan, isa: Isa, scratch: &mut [f32]) {
+        let Winograd { x, from, to, pad, filter, bias, residual, clamp, y } = self;
+        let Filter { tile, channels, filters, .. } = *filter;
+        assert!(is(x.len(), from, channels), "{} floats of {from:?} by {channels}", x.len());
+        assert!(is(y.len(), to, filters), "{} floats of {to:?} by {filters}", y.len());
+        let fits = bias.is_none_or(|bias| bias.len() == filters);
+        assert!(fits, "a bias of another length than {filters}");
+        let fits = residual.is_none_or(|residual| residual.len() == y.len());
+        assert!(fits, "a residual of another length than {}", y.len());
+        if y.is_empty() {
+            return;
+        }
+        let (before, after) =
+            scratch[..plan.scratch()].split_at_mut(tile.products() * plan.before());
+        let across = to[1].div_ceil(tile.outputs());
+        let input = Input { x, from, pad, channels };
+        let all = tile.count(to);
+        for first in (0..all).step_by(plan.tiles) {
+            let count = plan.tiles.min(all - first);
+            let (line, product) = (plan.line, plan.before());
+            let block = Block { tile, first, count, across, line, product };
+            input.run(isa, block, before);
+            let (ldc, apart) = (plan.columns, plan.after());
+            for from in (0..filters).step_by(plan.columns) {
+                let part = (from, filters.min(from + plan.columns));
+                for place in 0..tile.products() {
+                    let (a, c) = (&before[place * product..], &mut after[place * apart..]);
+                    let b = filter.matrix(place).columns(part.0, part.1);
+                    let (bias, residual, relu) = (None, None, false);
+                    Gemm { m: count, a, lda: line, b, bias, residual, relu, c, ldc }.run(isa);
+                }
+                let block = Block { line: ldc, product: apart, ..block };
+                Output { to, filters, part, bias, residual, clamp }.run(isa, block, after, y);
+            }
+        }
+    }
+}
+
+/// Whether `len` is that of so many rows and columns of `each`.
+fn is(len: usize, of: [usize; 2], each: usize) -> bool {
+    of[0].checked_mul(of[1]).and_then(|pixels| pixels.checked_mul(each)) == Some(len)
+}
