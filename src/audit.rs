@@ -117,17 +117,19 @@ audit! {
         "nothing: it has no content", "all above", "tests/tsan.sh";
 
     // ---- What computes
-    shared [kernels::Packed, kernels::Weights, kernels::Aligned, model::Recur, plan::audited::Region,
+    shared [kernels::Packed, kernels::Weights, kernels::Aligned, kernels::Filter, model::Recur, plan::audited::Region,
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
     moved [plan::GeneralState]
         "its program", "one session owns it; what it computes in is its own", "tests/c/threads.c";
-    shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell]
+    shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell,
+            kernels::Pieces, kernels::Pooling, kernels::Tile]
         "nothing: plain values", "copied", "src/kernels/isa.rs";
     shared [kernels::PackedRef<'static>, kernels::Operand<'static>, kernels::Gemm<'static>,
             kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>,
-            kernels::Shifted<'static>]
+            kernels::Windows<'static>, kernels::Winograd<'static>, kernels::Depthwise<'static>,
+            kernels::Pool<'static>]
         "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
     global [kernels::isa::CAP]
         "which instructions are allowed", "an atomic", "tests/c/isa.c";

@@ -4,6 +4,7 @@
 //! - [`Isa`]: which instructions may be used;
 //! - [`Packed`], [`PackedRef`], [`pack_into`]: matrices as the products read them;
 //! - [`gemm`], [`Gemm`], [`Matmul`]: matrix products;
+//! - [`Windows`]: products with the windows of an image, convolutions;
 //! - [`recur`]: recurrent layers, with [`Weights`] packed for a [`Cell`];
 //! - [`unary`]: y = f(x), float by float;
 //! - [`binary`], [`binary_rows`], [`binary_columns`]: y = a ∘ b, float by float;
@@ -11,11 +12,10 @@
 //!   rows, and over an axis;
 //! - [`layer_norm`], [`rms_norm`]: of rows;
 //! - [`reduce`]: sums and their like over an axis;
-//! - [`Shifted`]: sums of shifted copies;
 //! - [`Depthwise`], [`Pool`]: convolutions and pools of each channel on its own,
 //!   over images whose channels lie together;
 //! - [`Winograd`]: convolutions of 3×3, channels last, with a [`Filter`] made for
-//!   a [`Tile`]; [`wins`] where that is faster;
+//!   them;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
@@ -36,7 +36,6 @@ mod norm;
 mod pack;
 mod pool;
 mod reduce;
-mod shifted;
 mod softmax;
 mod stream;
 #[cfg(test)]
@@ -53,14 +52,13 @@ pub use binary::{
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
-pub use gemm::{Gemm, Matmul, gemm};
+pub use gemm::{Gemm, Matmul, Pieces, RELU, Windows, gemm};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
 pub use pool::{Pool, Pooling};
 pub use reduce::{Reduce, reduce};
-pub use shifted::Shifted;
 pub use softmax::{
     log_softmax, log_softmax_in_place, softmax, softmax_in_place, softmax_masked, softmax_strided,
     softmax_strided_in_place,

@@ -64,6 +64,20 @@ impl Packed {
         Ok(packed)
     }
 
+    /// Multiplies each column with one of `by`.
+    ///
+    /// # Panics
+    ///
+    /// When there are not as many.
+    pub fn scale_columns(&mut self, by: &[f32]) {
+        assert!(by.len() == self.n, "{} factors for {} columns", by.len(), self.n);
+        for (lines, by) in self.lines.chunks_exact_mut(self.k.max(1)).zip(by.chunks(PANEL)) {
+            for Line(line) in lines {
+                line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+            }
+        }
+    }
+
     /// Rows.
     pub fn k(&self) -> usize {
         self.k

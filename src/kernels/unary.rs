@@ -30,6 +30,13 @@ pub enum Unary {
         /// The most.
         high: f32,
     },
+    /// scale · x + shift, rounded once.
+    Affine {
+        /// What it is multiplied with.
+        scale: f32,
+        /// What is added.
+        shift: f32,
+    },
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
     /// tanh x.
@@ -122,6 +129,7 @@ fn kernel<V: Lanes>(op: Unary, mut s: Stream<'_>) {
         Unary::LeakyRelu { slope } => s.map::<V>(LeakyRelu(slope)),
         Unary::ThresholdedRelu { alpha } => s.map::<V>(ThresholdedRelu(alpha)),
         Unary::Clip { low, high } => s.map::<V>(Clip(low, high)),
+        Unary::Affine { scale, shift } => s.map::<V>(Affine(scale, shift)),
         Unary::Sigmoid => s.map::<V>(Sigmoid()),
         Unary::Tanh => s.map::<V>(Tanh()),
         Unary::HardSigmoid { alpha, beta } => s.map::<V>(HardSigmoid(alpha, beta)),
@@ -173,6 +181,7 @@ maps! {
     LeakyRelu(slope) x => x.if_less(V::splat(0.0), x.mul(slope), x);
     ThresholdedRelu(alpha) x => x.if_nan(x, alpha.if_less(x, x, V::splat(0.0)));
     Clip(low, high) x => high.min(low.max(x));
+    Affine(scale, shift) x => x.mul_add(scale, shift);
     Sigmoid() x => math::sigmoid(x);
     Tanh() x => math::tanh(x);
     HardSigmoid(alpha, beta) x => to_unit(x.mul_add(alpha, beta));
@@ -233,11 +242,12 @@ mod tests {
     use super::super::testing::{SIZES, all_isas, numbers, same, same_all};
     use super::*;
 
-    const ALL: [Unary; 29] = [
+    const ALL: [Unary; 30] = [
         Unary::Relu,
         Unary::LeakyRelu { slope: 0.1 },
         Unary::ThresholdedRelu { alpha: 0.5 },
         Unary::Clip { low: -0.5, high: 0.75 },
+        Unary::Affine { scale: 1.5, shift: -0.25 },
         Unary::Sigmoid,
         Unary::Tanh,
         Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
@@ -286,6 +296,7 @@ mod tests {
                 }
             }
             Unary::Clip { low, high } => x.max(low.into()).min(high.into()),
+            Unary::Affine { scale, shift } => x * f64::from(scale) + f64::from(shift),
             Unary::Sigmoid => logistic(x),
             Unary::Tanh => x.tanh(),
             Unary::HardSigmoid { alpha, beta } => {

@@ -1,6 +1,6 @@
 //! Products of two matrices that a run computed.
 
-use super::{Isa, Job, PANEL};
+use super::{Isa, Job, PANEL, Pieces};
 use crate::kernels::pack::{assert_within, extent, pack_into, packed_len};
 
 /// Rows of A from which a copy of B in panels pays.
@@ -64,7 +64,9 @@ impl Matmul<'_> {
             pack_into(isa, k, n, b, b_row_stride, b_col_stride, panels);
             (&*panels, k * PANEL, PANEL)
         };
-        let (bias, residual, relu) = (None, None, false);
-        Job { m, k, n, a, lda, b, panel, line, bias, residual, relu, c, ldc }.run(isa);
+        let (rows, band, pieces) = ([1, m], 0, Pieces::one(k));
+        let (bias, residual, clamp) = (None, None, None);
+        Job { rows, n, a, band, lda, pieces, b, panel, line, bias, residual, clamp, c, ldc }
+            .run(isa);
     }
 }

@@ -9,18 +9,19 @@
 //! without a copy of A.
 
 use super::isa::Isa;
-use super::pack::{PANEL, Packed, PackedRef, assert_within};
+use super::pack::{PANEL, Packed, PackedRef, assert_within, extent};
 
 mod matmul;
+mod pieces;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use matmul::Matmul;
+pub use pieces::{Pieces, Windows};
 
-/// A product with a packed matrix: C = A · B + bias + residual, and zero for what
-/// is less with `relu`.
+/// A product with a packed matrix: C = A · B + bias + residual, kept within bounds.
 #[derive(Debug)]
 pub struct Gemm<'a> {
     /// Rows of A and C.
@@ -36,8 +37,8 @@ pub struct Gemm<'a> {
     /// What is added after the products, and how far its rows are apart: row `i`
     /// is the `b.n()` values from `i` times that on.
     pub residual: Option<(&'a [f32], usize)>,
-    /// Whether negative sums become zero; NaN stays NaN, and -0 stays -0.
-    pub relu: bool,
+    /// The least and the most that a sum may be; NaN stays NaN.
+    pub clamp: Option<[f32; 2]>,
     /// C: row `i` is the `b.n()` values from `i * ldc` on. What lies between the
     /// rows stays as it is.
     pub c: &'a mut [f32],
@@ -54,10 +55,12 @@ impl Gemm<'_> {
     /// rows of C overlap, or the processor has not `isa`.
     #[inline]
     pub fn run(self, isa: Isa) {
-        let Gemm { m, a, lda, b, bias, residual, relu, c, ldc } = self;
-        let (k, n) = (b.k(), b.n());
-        let (b, panel, line) = (b.panels(), k * PANEL, PANEL);
-        Job { m, k, n, a, lda, b, panel, line, bias, residual, relu, c, ldc }.run(isa);
+        let Gemm { m, a, lda, b, bias, residual, clamp, c, ldc } = self;
+        let (rows, band, pieces) = ([1, m], 0, Pieces::one(b.k()));
+        let (n, panel, line) = (b.n(), b.k() * PANEL, PANEL);
+        let b = b.panels();
+        Job { rows, n, a, band, lda, pieces, b, panel, line, bias, residual, clamp, c, ldc }
+            .run(isa);
     }
 }
 
@@ -80,23 +83,31 @@ pub fn gemm(
     let (k, n) = (b.k(), b.n());
     assert!(a.len() == m * k && c.len() == m * n, "{m}×{k}×{n} of {} and {}", a.len(), c.len());
     let b = b.as_packed();
-    Gemm { m, a, lda: k, b, bias, residual: None, relu, c, ldc: n }.run(isa);
+    let clamp = relu.then_some(RELU);
+    Gemm { m, a, lda: k, b, bias, residual: None, clamp, c, ldc: n }.run(isa);
 }
+
+/// The bounds of what is not negative. -0 stays -0.
+pub const RELU: [f32; 2] = [0.0, f32::INFINITY];
 
 /// A product, B packed or not.
 struct Job<'a> {
-    m: usize,
-    k: usize,
+    /// Rows of A and C: bands of so many.
+    rows: [usize; 2],
     n: usize,
     a: &'a [f32],
+    /// Floats from a band of A to the next, and from a row of a band to the next.
+    band: usize,
     lda: usize,
+    /// Where the floats of a row of A are.
+    pieces: Pieces,
     /// Element `j` of row `p` is at `j / 16 * panel + p * line + j % 16`.
     b: &'a [f32],
     panel: usize,
     line: usize,
     bias: Option<&'a [f32]>,
     residual: Option<(&'a [f32], usize)>,
-    relu: bool,
+    clamp: Option<[f32; 2]>,
     c: &'a mut [f32],
     ldc: usize,
 }
@@ -104,13 +115,16 @@ struct Job<'a> {
 impl Job<'_> {
     #[inline(always)]
     fn run(&mut self, isa: Isa) {
-        let Job { m, k, n, .. } = *self;
+        let Job { rows: [bands, rows], n, .. } = *self;
         assert!(isa.is_there(), "{isa:?} is not there");
-        if m == 0 || n == 0 {
+        if bands == 0 || rows == 0 || n == 0 {
             return;
         }
-        assert_within(self.a.len(), m, self.lda, k);
+        let m = bands.checked_mul(rows).expect("rows that there can be");
+        let k = self.pieces.floats();
         if k > 0 {
+            let band = extent(rows, self.lda) - 1 + self.pieces.reach();
+            assert_within(self.a.len(), bands, self.band, band);
             // The last panel reaches farthest, for they do not overlap.
             let (last, columns) = ((n - 1) / PANEL, (n - 1) % PANEL + 1);
             let from = last.checked_mul(self.panel).filter(|from| *from <= self.b.len());
@@ -136,22 +150,32 @@ impl Job<'_> {
         }
     }
 
+    /// Whether A is one row in one piece.
+    #[inline]
+    fn is_one_row(&self) -> bool {
+        self.rows == [1, 1] && self.pieces.count == [1, 1]
+    }
+
     /// The reference.
     fn scalar(&mut self) {
-        for i in 0..self.m {
-            let row = &self.a[i * self.lda..];
+        let k = self.pieces.floats();
+        for i in 0..self.rows[0] * self.rows[1] {
+            let from = i / self.rows[1] * self.band + i % self.rows[1] * self.lda;
+            let row =
+                |p: usize| self.a[from + self.pieces.at(p / self.pieces.len) + p % self.pieces.len];
             for j in 0..self.n {
                 let column = |p: usize| self.b[j / PANEL * self.panel + p * self.line + j % PANEL];
                 let start = self.bias.map_or(0.0, |bias| bias[j]);
-                let sum = (0..self.k).fold(start, |sum, p| row[p].mul_add(column(p), sum));
+                let sum = (0..k).fold(start, |sum, p| row(p).mul_add(column(p), sum));
                 let sum = self.residual.map_or(sum, |(from, stride)| sum + from[i * stride + j]);
-                self.c[i * self.ldc + j] = if self.relu { at_least_zero(sum) } else { sum };
+                self.c[i * self.ldc + j] = self.clamp.map_or(sum, |bounds| within(sum, bounds));
             }
         }
     }
 }
 
-/// As the vector instruction: NaN stays NaN, and -0 stays -0.
-fn at_least_zero(v: f32) -> f32 {
-    if 0.0 > v { 0.0 } else { v }
+/// As the vector instructions: NaN stays NaN, and -0 stays -0.
+fn within(v: f32, [low, high]: [f32; 2]) -> f32 {
+    let v = if low > v { low } else { v };
+    if high < v { high } else { v }
 }

@@ -23,7 +23,7 @@ fn product(isa: Isa, m: usize, a: &[f32], b: &Packed, bias: Option<&[f32]>) -> V
     gemm(isa, m, a, b, bias, true, &mut c);
     let floored: Vec<f32> = c.clone();
     gemm(isa, m, a, b, bias, false, &mut c);
-    let floor = c.iter().map(|v| at_least_zero(*v)).collect::<Vec<_>>();
+    let floor = c.iter().map(|v| within(*v, RELU)).collect::<Vec<_>>();
     assert_eq!(bits(&floored), bits(&floor), "with relu");
     c
 }
@@ -112,13 +112,14 @@ fn strides_and_a_residual_change_nothing_else() {
             for (residual, relu) in [(false, false), (true, false), (true, true)] {
                 let mut expected = if residual { sums.clone() } else { plain.clone() };
                 if relu {
-                    expected.iter_mut().for_each(|v| *v = at_least_zero(*v));
+                    expected.iter_mut().for_each(|v| *v = within(*v, RELU));
                 }
                 let from = self::rows(&added, m, n, n);
                 let residual = residual.then_some((&from[..], n));
                 let mut c = vec![7.0; m * ldc];
                 let (b, bias, c_) = (b.as_packed(), Some(&bias[..]), &mut c[..]);
-                Gemm { m, a: &a, lda, b, bias, residual, relu, c: c_, ldc }.run(isa);
+                Gemm { m, a: &a, lda, b, bias, residual, clamp: relu.then_some(RELU), c: c_, ldc }
+                    .run(isa);
                 assert_eq!(bits(&rows(&c, m, ldc, n)), bits(&expected), "{isa:?} {m}×{k}×{n}");
                 let between = c.chunks(ldc).flat_map(|row| &row[n..]);
                 assert!(between.copied().all(|v| v == 7.0), "written beside C");
@@ -127,7 +128,7 @@ fn strides_and_a_residual_change_nothing_else() {
             let mut c = vec![7.0; m * ldc];
             let of = Some((&residual[..], ldr));
             let (b, bias) = (b.as_packed(), Some(&bias[..]));
-            Gemm { m, a: &a, lda, b, bias, residual: of, relu: false, c: &mut c, ldc }.run(isa);
+            Gemm { m, a: &a, lda, b, bias, residual: of, clamp: None, c: &mut c, ldc }.run(isa);
             assert_eq!(bits(&rows(&c, m, ldc, n)), bits(&sums), "{isa:?} {m}×{k}×{n}");
         }
     }
@@ -143,13 +144,13 @@ fn slices_end_where_the_last_row_does() {
     let mut c = vec![0.0; (m - 1) * ldc + n];
     for isa in isas() {
         let (b, c) = (b.as_packed(), &mut c[..]);
-        Gemm { m, a: &a, lda, b, bias: None, residual: None, relu: false, c, ldc }.run(isa);
+        Gemm { m, a: &a, lda, b, bias: None, residual: None, clamp: None, c, ldc }.run(isa);
     }
     let fails = |a: usize, c: usize, ldc: usize, bias: usize, residual: usize| {
         let (a, bias, residual) = (vec![0.0; a], vec![0.0; bias], vec![0.0; residual]);
         let (mut c, b) = (vec![0.0; c], b.as_packed());
         let (bias, residual) = (Some(&bias[..]), Some((&residual[..], n)));
-        let gemm = Gemm { m, a: &a, lda, b, bias, residual, relu: false, c: &mut c, ldc };
+        let gemm = Gemm { m, a: &a, lda, b, bias, residual, clamp: None, c: &mut c, ldc };
         let run = std::panic::AssertUnwindSafe(|| gemm.run(Isa::best()));
         std::panic::catch_unwind(run).is_err()
     };
@@ -194,9 +195,9 @@ fn columns_are_the_same_alone() {
         let all = product(isa, m, &a, &b, None);
         for (from, to) in [(0, 75), (0, 16), (16, 64), (48, 75), (64, 70), (32, 32)] {
             let mut c = vec![7.0; m * n];
-            let (b, bias, residual, relu) = (b.as_packed().columns(from, to), None, None, false);
+            let (b, bias, residual, clamp) = (b.as_packed().columns(from, to), None, None, None);
             let (ldc, part) = (n, &mut c[from..]);
-            Gemm { m, a: &a, lda: k, b, bias, residual, relu, c: part, ldc }.run(isa);
+            Gemm { m, a: &a, lda: k, b, bias, residual, clamp, c: part, ldc }.run(isa);
             for (got, all) in c.chunks(n).zip(all.chunks(n)) {
                 assert_eq!(bits(&got[from..to]), bits(&all[from..to]));
                 assert!(got[..from].iter().chain(&got[to..]).all(|v| *v == 7.0));
@@ -275,6 +276,67 @@ fn special_values_go_where_they_belong() {
                     assert!(same, "{isa:?} {value} at {i}, {j}: {got}, expected {sum}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn windows_are_rows_in_pieces() {
+    // Channels of the image and of a group, rows and columns, kernel, stride, dilation.
+    for (all, own, from, kernel, stride, dilation) in [
+        (1, 1, [5, 6], [3, 3], [1, 1], [1, 1]),
+        (3, 3, [9, 11], [3, 2], [2, 2], [1, 1]),
+        (8, 4, [6, 9], [2, 3], [1, 2], [2, 2]),
+        (5, 5, [4, 4], [1, 1], [1, 1], [1, 1]),
+        (5, 5, [4, 7], [1, 1], [3, 2], [1, 1]),
+        (2, 2, [3, 8], [3, 8], [1, 1], [1, 1]),
+        (70, 70, [5, 4], [3, 3], [1, 1], [1, 1]),
+        (4, 3, [12, 40], [9, 7], [1, 1], [1, 2]),
+    ] {
+        let to =
+            [0, 1].map(|i: usize| (from[i] - (kernel[i] - 1) * dilation[i] - 1) / stride[i] + 1);
+        let (n, k) = (19, kernel[0] * kernel[1] * own);
+        let (x, w, bias) = (numbers(from[0] * from[1] * all, 1), numbers(k * n, 2), numbers(n, 3));
+        let residual = numbers(to[0] * to[1] * n, 4);
+        let b = Packed::from_strided(k, n, &w, n, 1).unwrap();
+        let mut expected = Vec::new();
+        for at in 0..to[0] * to[1] {
+            let (row, column) = (at / to[1] * stride[0], at % to[1] * stride[1]);
+            for j in 0..n {
+                let mut sum = bias[j];
+                for p in 0..k {
+                    let (tap, channel) = (p / own, p % own);
+                    let row = row + tap / kernel[1] * dilation[0];
+                    let column = column + tap % kernel[1] * dilation[1];
+                    let v = x[(row * from[1] + column) * all + channel];
+                    sum = v.mul_add(w[p * n + j], sum);
+                }
+                expected.push(within(sum + residual[at * n + j], [-0.5, 2.0]));
+            }
+        }
+        for isa in isas() {
+            let ldc = n + 2;
+            let mut c = vec![7.0; to[0] * to[1] * ldc];
+            let windows = Windows {
+                x: &x,
+                to,
+                steps: [stride[0] * from[1] * all, stride[1] * all],
+                pieces: Pieces {
+                    count: kernel,
+                    steps: [dilation[0] * from[1] * all, dilation[1] * all],
+                    len: own,
+                },
+                b: b.as_packed(),
+                bias: Some(&bias),
+                residual: Some((&residual, n)),
+                clamp: Some([-0.5, 2.0]),
+                c: &mut c,
+                ldc,
+            };
+            windows.run(isa);
+            let got = rows(&c, to[0] * to[1], ldc, n);
+            assert_eq!(bits(&got), bits(&expected), "{isa:?} {from:?} {kernel:?}");
+            assert!(c.chunks(ldc).all(|row| row[n..] == [7.0; 2]), "written beside C");
         }
     }
 }

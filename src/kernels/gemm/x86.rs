@@ -1,6 +1,6 @@
 //! The register tiles.
 
-use super::{Job, PANEL};
+use super::{Job, PANEL, Pieces};
 use crate::kernels::each::each;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -8,12 +8,14 @@ use std::ptr;
 
 /// Rows of B that are worked through at once.
 const K_BLOCK: usize = 512;
+/// Pieces of the rows of A that are worked through at once.
+const MOST_PIECES: usize = 32;
 /// Floats of B that are worked through at once: some of a second-level cache.
 const B_BLOCK: usize = 128 * 1024;
 
 /// Rows of B that are fetched before they are needed, where a tile has so many
 /// rows of A that there is time for it.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 const FETCH_FROM: usize = 7;
 
 /// The tile with as many rows and panels as there are.
@@ -32,12 +34,45 @@ macro_rules! tile {
     };
 }
 
+/// A piece of the rows of A: where it begins in each, and its floats.
+#[derive(Clone, Copy, Default)]
+struct Piece {
+    at: usize,
+    len: usize,
+}
+
+/// The pieces of the rows of A that are worked through at once.
+struct Block {
+    pieces: [Piece; MOST_PIECES],
+    count: usize,
+    /// Floats of all of them.
+    len: usize,
+}
+
+impl Block {
+    /// What comes after the first `done` floats of a row: `most` of them, or fewer.
+    fn new(all: &Pieces, done: usize, most: usize) -> Block {
+        let mut block = Block { pieces: [Piece::default(); MOST_PIECES], count: 0, len: 0 };
+        let most = most.min(all.floats() - done);
+        while block.len < most && block.count < MOST_PIECES {
+            let from = done + block.len;
+            let (index, within) = (from / all.len, from % all.len);
+            let len = (all.len - within).min(most - block.len);
+            let at = all.at(index) + within;
+            block.pieces[block.count] = Piece { at, len };
+            block.count += 1;
+            block.len += len;
+        }
+        block
+    }
+}
+
 /// Where a tile reads and writes.
 #[derive(Clone, Copy)]
-struct Tile {
-    /// Rows of B, and where they are: the panels are `panel` floats apart, and
-    /// the lines of each `line`.
-    len: usize,
+struct Tile<'a> {
+    /// The pieces of the rows of A that are multiplied, a float with a row of B.
+    pieces: &'a [Piece],
+    /// B: the panels are `panel` floats apart, and the lines of each `line`.
     b: *const f32,
     panel: usize,
     line: usize,
@@ -55,7 +90,7 @@ struct Tile {
     c: *mut f32,
     ldc: usize,
     columns: usize,
-    relu: bool,
+    clamp: Option<[f32; 2]>,
 }
 
 /// Every third of what is `stride` apart from `at` on: an address of the
@@ -91,53 +126,58 @@ fn tiles(
     panels_of: impl Fn(usize) -> usize,
     tile: impl Fn(usize, usize, &Tile),
 ) {
-    let Job { m, k, n, lda, panel, line, ldc, relu, .. } = *job;
+    let Job { rows: [bands, m], n, band, lda, panel, line, ldc, clamp, .. } = *job;
+    let k = job.pieces.floats();
     let (a, b, c) = (job.a.as_ptr(), job.b.as_ptr(), job.c.as_mut_ptr());
     let (residual, ldr) = job.residual.map_or((ptr::null(), 0), |(r, ldr)| (r.as_ptr(), ldr));
     let bias = job.bias.map_or(ptr::null(), <[f32]>::as_ptr);
     let all = n.div_ceil(PANEL);
+    let most = part(k, K_BLOCK);
     let mut p = 0;
     loop {
-        let len = K_BLOCK.min(k - p);
+        let block = Block::new(&job.pieces, p, most);
+        let (pieces, len) = (&block.pieces[..block.count], block.len);
         let last = p + len == k;
         let all_at_once = all * len <= B_BLOCK / PANEL;
         let wide = if all_at_once { all } else { (B_BLOCK / PANEL / len).max(1) };
         for first in (0..all).step_by(wide) {
             let end = all.min(first + wide);
-            let mut row = 0;
-            while row < m {
-                let rows = part(m - row, most_rows);
-                let mut at = first;
-                while at < end {
-                    let panels = part(end - at, panels_of(rows));
-                    let column = at * PANEL;
-                    let to = c.wrapping_add(row * ldc + column);
-                    let of = |from: *const f32, at: usize| {
-                        if from.is_null() { from } else { from.wrapping_add(at) }
-                    };
-                    let (start, start_stride) =
-                        if p == 0 { (of(bias, column), 0) } else { (to.cast_const(), ldc) };
-                    let residual = if last { residual } else { ptr::null() };
-                    let place = Tile {
-                        len,
-                        b: b.wrapping_add(at * panel + p * line),
-                        panel,
-                        line,
-                        a: a.wrapping_add(row * lda + p),
-                        lda,
-                        start,
-                        start_stride,
-                        residual: of(residual, row * ldr + column),
-                        ldr,
-                        c: to,
-                        ldc,
-                        columns: n - column,
-                        relu: relu && last,
-                    };
-                    tile(rows, panels, &place);
-                    at += panels;
+            for at_band in 0..bands {
+                let mut row = 0;
+                while row < m {
+                    let rows = part(m - row, most_rows);
+                    let mut at = first;
+                    while at < end {
+                        let panels = part(end - at, panels_of(rows));
+                        let (column, row_c) = (at * PANEL, at_band * m + row);
+                        let to = c.wrapping_add(row_c * ldc + column);
+                        let of = |from: *const f32, at: usize| {
+                            if from.is_null() { from } else { from.wrapping_add(at) }
+                        };
+                        let (start, start_stride) =
+                            if p == 0 { (of(bias, column), 0) } else { (to.cast_const(), ldc) };
+                        let residual = if last { residual } else { ptr::null() };
+                        let place = Tile {
+                            pieces,
+                            b: b.wrapping_add(at * panel + p * line),
+                            panel,
+                            line,
+                            a: a.wrapping_add(at_band * band + row * lda),
+                            lda,
+                            start,
+                            start_stride,
+                            residual: of(residual, row_c * ldr + column),
+                            ldr,
+                            c: to,
+                            ldc,
+                            columns: n - column,
+                            clamp: clamp.filter(|_| last),
+                        };
+                        tile(rows, panels, &place);
+                        at += panels;
+                    }
+                    row += rows;
                 }
-                row += rows;
             }
         }
         p += len;
@@ -153,7 +193,8 @@ fn tiles(
 /// of the first-level cache; so `tile` gets `few` to twice as many less one, or all.
 #[inline(always)]
 fn one_row(job: &mut Job<'_>, few: usize, tile: impl Fn(usize, &Tile)) {
-    let Job { k, n, lda, panel, line, ldc, relu, .. } = *job;
+    let Job { n, lda, panel, line, ldc, clamp, .. } = *job;
+    let pieces = &[Piece { at: 0, len: job.pieces.floats() }][..];
     let of = |from: Option<*const f32>, at: usize| {
         from.map_or(ptr::null(), |from| from.wrapping_add(at))
     };
@@ -165,7 +206,7 @@ fn one_row(job: &mut Job<'_>, few: usize, tile: impl Fn(usize, &Tile)) {
         let panels = left.div_ceil((left / few).max(1));
         let column = at * PANEL;
         let place = Tile {
-            len: k,
+            pieces,
             b: job.b.as_ptr().wrapping_add(at * panel),
             panel,
             line,
@@ -178,7 +219,7 @@ fn one_row(job: &mut Job<'_>, few: usize, tile: impl Fn(usize, &Tile)) {
             c: job.c.as_mut_ptr().wrapping_add(column),
             ldc,
             columns: n - column,
-            relu,
+            clamp,
         };
         tile(panels, &place);
         at += panels;
@@ -188,7 +229,7 @@ fn one_row(job: &mut Job<'_>, few: usize, tile: impl Fn(usize, &Tile)) {
 /// SAFETY: the processor has AVX-512 F, and the job's slices have been measured.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn avx512(job: &mut Job<'_>) {
-    if job.m == 1 {
+    if job.is_one_row() {
         // SAFETY: the place is within the slices of a job that was measured.
         let tile = |panels: usize, place: &Tile| unsafe {
             tile!(tile_512, 1, panels, place, 1 => [1 2 3 4 5 6 7];)
@@ -222,8 +263,8 @@ pub(super) unsafe fn avx512(job: &mut Job<'_>) {
 /// SAFETY: the processor has AVX-512 F, and the place is as it says.
 #[target_feature(enable = "avx512f")]
 unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile) {
-    let Tile { len, b, panel, line, a, lda, start, start_stride, .. } = *place;
-    let Tile { residual, ldr, c, ldc, columns, relu, .. } = *place;
+    let Tile { pieces, b, panel, line, a, lda, start, start_stride, .. } = *place;
+    let Tile { residual, ldr, c, ldc, columns, clamp, .. } = *place;
     let zero = _mm512_setzero_ps();
     let mut sums = [[zero; P]; R];
     // Masks keep to the columns of C, and only the last panel has fewer.
@@ -240,32 +281,35 @@ unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile) {
                 })
             });
         }
-        let (mut rows, mut panels) = (thirds(a, lda), thirds(b, panel));
-        for _ in 0..len {
-            let mut lines = [zero; P];
-            each!(q < P, {
-                lines[q] = _mm512_maskz_loadu_ps(mask(q), panels[q / 3].add(q % 3 * panel))
-            });
-            if R >= FETCH_FROM {
+        let mut panels = thirds(b, panel);
+        for piece in pieces {
+            let mut rows = thirds(a.wrapping_add(piece.at), lda);
+            for _ in 0..piece.len {
+                let mut lines = [zero; P];
                 each!(q < P, {
-                    let next = panels[q / 3].wrapping_add(q % 3 * panel + AHEAD * line);
-                    _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                    lines[q] = _mm512_maskz_loadu_ps(mask(q), panels[q / 3].add(q % 3 * panel))
+                });
+                if R >= FETCH_FROM {
+                    each!(q < P, {
+                        let next = panels[q / 3].wrapping_add(q % 3 * panel + AHEAD * line);
+                        _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                    });
+                }
+                each!(i < R, {
+                    let x = _mm512_set1_ps(*rows[i / 3].add(i % 3 * lda));
+                    each!(q < P, { sums[i][q] = _mm512_fmadd_ps(x, lines[q], sums[i][q]) })
+                });
+                each!(i < R, {
+                    if i.is_multiple_of(3) {
+                        rows[i / 3] = rows[i / 3].wrapping_add(1);
+                    }
+                });
+                each!(q < P, {
+                    if q.is_multiple_of(3) {
+                        panels[q / 3] = panels[q / 3].wrapping_add(line);
+                    }
                 });
             }
-            each!(i < R, {
-                let x = _mm512_set1_ps(*rows[i / 3].add(i % 3 * lda));
-                each!(q < P, { sums[i][q] = _mm512_fmadd_ps(x, lines[q], sums[i][q]) })
-            });
-            each!(i < R, {
-                if i.is_multiple_of(3) {
-                    rows[i / 3] = rows[i / 3].wrapping_add(1);
-                }
-            });
-            each!(q < P, {
-                if q.is_multiple_of(3) {
-                    panels[q / 3] = panels[q / 3].wrapping_add(line);
-                }
-            });
         }
         each!(i < R, {
             each!(q < P, {
@@ -274,8 +318,9 @@ unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile) {
                     let from = residual.add(i * ldr + q * PANEL);
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask(q), from));
                 }
-                if relu {
-                    sum = _mm512_max_ps(zero, sum);
+                if let Some([low, high]) = clamp {
+                    sum = _mm512_max_ps(_mm512_set1_ps(low), sum);
+                    sum = _mm512_min_ps(_mm512_set1_ps(high), sum);
                 }
                 _mm512_mask_storeu_ps(c.add(i * ldc + q * PANEL), mask(q), sum);
             })
@@ -287,7 +332,7 @@ unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile) {
 /// measured.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn avx2(job: &mut Job<'_>) {
-    if job.m == 1 {
+    if job.is_one_row() {
         // SAFETY: the place is within the slices of a job that was measured.
         let tile = |panels: usize, place: &Tile| unsafe {
             tile!(tile_256, 1, panels, place, 1 => [1 2 3 4 5];)
@@ -330,8 +375,8 @@ unsafe fn tile_256<const R: usize, const P: usize>(place: &Tile) {
 /// SAFETY: as for [`tile_256`].
 #[target_feature(enable = "avx2,fma")]
 unsafe fn cut_256<const R: usize, const P: usize, const CUT: bool>(place: &Tile) {
-    let Tile { len, b, panel, line, a, lda, start, start_stride, .. } = *place;
-    let Tile { residual, ldr, c, ldc, columns, relu, .. } = *place;
+    let Tile { pieces, b, panel, line, a, lda, start, start_stride, .. } = *place;
+    let Tile { residual, ldr, c, ldc, columns, clamp, .. } = *place;
     let zero = _mm256_setzero_ps();
     let mut sums = [[[zero; 2]; P]; R];
     // Masks keep to the columns of C, and only the last panel has fewer.
@@ -358,27 +403,30 @@ unsafe fn cut_256<const R: usize, const P: usize, const CUT: bool>(place: &Tile)
                 })
             });
         }
-        let (mut rows, mut panels) = (thirds(a, lda), thirds(b, panel));
-        for _ in 0..len {
-            each!(q < P, {
-                let from = panels[q / 3].add(q % 3 * panel);
-                let halves = [load(q, 0, from), load(q, 1, from)];
+        let mut panels = thirds(b, panel);
+        for piece in pieces {
+            let mut rows = thirds(a.wrapping_add(piece.at), lda);
+            for _ in 0..piece.len {
+                each!(q < P, {
+                    let from = panels[q / 3].add(q % 3 * panel);
+                    let halves = [load(q, 0, from), load(q, 1, from)];
+                    each!(i < R, {
+                        let x = _mm256_set1_ps(*rows[i / 3].add(i % 3 * lda));
+                        sums[i][q][0] = _mm256_fmadd_ps(x, halves[0], sums[i][q][0]);
+                        sums[i][q][1] = _mm256_fmadd_ps(x, halves[1], sums[i][q][1]);
+                    })
+                });
                 each!(i < R, {
-                    let x = _mm256_set1_ps(*rows[i / 3].add(i % 3 * lda));
-                    sums[i][q][0] = _mm256_fmadd_ps(x, halves[0], sums[i][q][0]);
-                    sums[i][q][1] = _mm256_fmadd_ps(x, halves[1], sums[i][q][1]);
-                })
-            });
-            each!(i < R, {
-                if i.is_multiple_of(3) {
-                    rows[i / 3] = rows[i / 3].wrapping_add(1);
-                }
-            });
-            each!(q < P, {
-                if q.is_multiple_of(3) {
-                    panels[q / 3] = panels[q / 3].wrapping_add(line);
-                }
-            });
+                    if i.is_multiple_of(3) {
+                        rows[i / 3] = rows[i / 3].wrapping_add(1);
+                    }
+                });
+                each!(q < P, {
+                    if q.is_multiple_of(3) {
+                        panels[q / 3] = panels[q / 3].wrapping_add(line);
+                    }
+                });
+            }
         }
         each!(i < R, {
             each!(q < P, {
@@ -387,8 +435,9 @@ unsafe fn cut_256<const R: usize, const P: usize, const CUT: bool>(place: &Tile)
                     if !residual.is_null() {
                         sum = _mm256_add_ps(sum, load(q, h, residual.add(i * ldr + q * PANEL)));
                     }
-                    if relu {
-                        sum = _mm256_max_ps(zero, sum);
+                    if let Some([low, high]) = clamp {
+                        sum = _mm256_max_ps(_mm256_set1_ps(low), sum);
+                        sum = _mm256_min_ps(_mm256_set1_ps(high), sum);
                     }
                     let to = c.wrapping_add(i * ldc + q * PANEL + 8 * h);
                     if CUT && q + 1 == P {

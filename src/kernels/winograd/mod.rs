@@ -106,6 +106,22 @@ impl Filter {
         Ok(Filter { tile, channels, filters, matrices })
     }
 
+    /// Multiplies each filter with one of `by`.
+    ///
+    /// # Panics
+    ///
+    /// When there are not as many.
+    pub fn scale(&mut self, by: &[f32]) {
+        assert!(by.len() == self.filters, "{} factors for {} filters", by.len(), self.filters);
+        let panels = by.chunks(WIDTH).cycle();
+        let all = self.matrices.floats_mut().chunks_exact_mut((self.channels * WIDTH).max(1));
+        for (panel, by) in all.zip(panels) {
+            for line in panel.chunks_exact_mut(WIDTH) {
+                line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+            }
+        }
+    }
+
     /// Channels of what is convolved.
     pub fn channels(&self) -> usize {
         self.channels
@@ -206,8 +222,8 @@ impl Winograd<'_> {
                 for place in 0..tile.products() {
                     let (a, c) = (&before[place * product..], &mut after[place * apart..]);
                     let b = filter.matrix(place).columns(part.0, part.1);
-                    let (bias, residual, relu) = (None, None, false);
-                    Gemm { m: count, a, lda: line, b, bias, residual, relu, c, ldc }.run(isa);
+                    let (bias, residual, clamp) = (None, None, None);
+                    Gemm { m: count, a, lda: line, b, bias, residual, clamp, c, ldc }.run(isa);
                 }
                 let block = Block { line: ldc, product: apart, ..block };
                 Output { to, filters, part, bias, residual, clamp }.run(isa, block, after, y);

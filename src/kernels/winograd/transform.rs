@@ -157,7 +157,7 @@ fn input_tiles<V: Lanes, const M: usize, const N: usize>(
             && columns == (0, N)
             && at(N - 1, N - 1) + channels.next_multiple_of(WIDTH) <= x.len();
         if !whole {
-            part.0.fill(0.0);
+            part = Part([0.0; 36 * WIDTH]);
         }
         let mut channel = 0;
         while channel < channels {
@@ -241,6 +241,7 @@ fn values<V: Lanes, const N: usize>(d: [V; N]) -> [V; N] {
         v[3] = d[3].sub(d[1]);
         return v;
     }
+    let with = |c: f32, x: V, y: V| V::splat(c).mul_add(x, y);
     let (a, b) = (A * A, B * B);
     let (even_a, odd_a) = (with(-b, d[2], d[4]), with(-b, d[1], d[3]));
     let (even_b, odd_b) = (with(-a, d[2], d[4]), with(-a, d[1], d[3]));
@@ -269,8 +270,6 @@ fn output_tiles<V: Lanes, const M: usize, const N: usize>(
     y: &mut [f32],
 ) {
     let Output { to, filters, part: (first, end), bias, residual, clamp } = job;
-    let zero = V::splat(0.0);
-    let mut down = [[zero; N]; M];
     for index in 0..block.count {
         let tile = block.first + index;
         let (row, column) = (tile / block.across * M, tile % block.across * M);
@@ -279,18 +278,17 @@ fn output_tiles<V: Lanes, const M: usize, const N: usize>(
         while filter < end {
             let left = end - filter;
             let from = x.as_ptr().wrapping_add(index * block.line + filter - first);
-            let mut start = zero;
-            if let Some(bias) = bias {
-                // SAFETY: as many of the bias as are left.
-                start = unsafe { some(bias.as_ptr(), filter, left) };
-            }
-            // SAFETY: `x` was measured by `run`.
-            unsafe { after::<V, M, N>(from, block.product, &mut down) };
+            let zero = V::splat(0.0);
+            // SAFETY: `x` and the bias were measured by `run`.
+            let (down, start) = unsafe {
+                let start = bias.map_or(zero, |bias| some(bias.as_ptr(), filter, left));
+                (after::<V, M, N>(from, block.product), Some(start))
+            };
             let mut at = (row * to[1] + column) * filters + filter;
             for sums in &down[..rows] {
                 let mut m = [zero; N];
                 each!(j < N, { m[j] = sums[j] });
-                let sums = outputs::<V, M, N>(m, Some(start));
+                let sums = outputs::<V, M, N>(m, start);
                 each!(j < M, {
                     if j < columns {
                         let (mut sum, at) = (sums[j], at + j * filters);
@@ -336,57 +334,35 @@ unsafe fn some<V: Lanes>(from: *const f32, at: usize, left: usize) -> V {
 unsafe fn after<V: Lanes, const M: usize, const N: usize>(
     from: *const f32,
     product: usize,
-    to: &mut [[V; N]; M],
-) {
+) -> [[V; N]; M] {
+    let mut t = [[V::splat(0.0); N]; M];
     each_of!(V, j < N, {
         let mut m = [V::splat(0.0); N];
         // SAFETY: by the contract.
         each!(i < N, { m[i] = unsafe { V::load(from.add((i * N + j) * product)) } });
         let m = outputs::<V, M, N>(m, None);
-        each!(i < M, { to[i][j] = m[i] });
+        each!(i < M, { t[i][j] = m[i] });
     });
+    t
 }
 
 /// The outputs of a row or column, from the sums at all points; `start` is added.
 #[inline(always)]
 fn outputs<V: Lanes, const M: usize, const N: usize>(m: [V; N], start: Option<V>) -> [V; M] {
+    let plus = |x: V| start.map_or(x, |start| x.add(start));
+    let with = |c: f32, x: V, y: V| V::splat(c).mul_add(x, y);
+    let times = |c: f32, x: V| start.map_or(V::splat(c).mul(x), |start| with(c, x, start));
     let (even_a, odd_a) = (m[1].add(m[2]), m[1].sub(m[2]));
     let mut y = [m[0]; M];
     if M == 2 {
-        y[0] = plus(m[0], start).add(even_a);
-        y[1] = plus(m[3], start).add(odd_a);
+        y[0] = plus(m[0]).add(even_a);
+        y[1] = plus(m[3]).add(odd_a);
         return y;
     }
     let (even_b, odd_b) = (m[3].add(m[4]), m[3].sub(m[4]));
-    y[0] = plus(m[0], start).add(even_a).add(even_b);
-    y[1] = with(B, odd_b, times(A, odd_a, start));
-    y[2] = with(B * B, even_b, times(A * A, even_a, start));
-    y[3] = with(B * B * B, odd_b, with(A * A * A, odd_a, plus(m[5], start)));
+    y[0] = plus(m[0]).add(even_a).add(even_b);
+    y[1] = with(B, odd_b, times(A, odd_a));
+    y[2] = with(B * B, even_b, times(A * A, even_a));
+    y[3] = with(B * B * B, odd_b, with(A * A * A, odd_a, plus(m[5])));
     y
-}
-
-// Functions and no closures, which are not always inlined.
-
-/// c · x + y.
-#[inline(always)]
-fn with<V: Lanes>(c: f32, x: V, y: V) -> V {
-    V::splat(c).mul_add(x, y)
-}
-
-/// x + y, if there is one.
-#[inline(always)]
-fn plus<V: Lanes>(x: V, y: Option<V>) -> V {
-    match y {
-        Some(y) => x.add(y),
-        None => x,
-    }
-}
-
-/// c · x + y, if there is one.
-#[inline(always)]
-fn times<V: Lanes>(c: f32, x: V, y: Option<V>) -> V {
-    match y {
-        Some(y) => with(c, x, y),
-        None => V::splat(c).mul(x),
-    }
 }

@@ -5,7 +5,7 @@ use super::lower::{Lowered, Ref, floats};
 use super::memory::{self, Life};
 use super::ops::Op;
 use super::{MOST_WRITES, Place, Region, Spot, Step};
-use crate::kernels::Isa;
+use crate::kernels::{self, Isa};
 use crate::tensor::Shape;
 use std::collections::HashMap;
 use tract_onnx::prelude::{OutletId, TypedModel, TypedNode};
@@ -44,7 +44,20 @@ pub(super) struct Assembly {
     pub(super) constants: Vec<Box<[f32]>>,
     inputs: Vec<usize>,
     outputs: Vec<(usize, Shape)>,
-    of: HashMap<OutletId, usize>,
+    /// By outlet, and whether it lies channels last.
+    of: HashMap<(OutletId, bool), usize>,
+}
+
+/// The axes of a permutation of images to channels last, or back; none when it
+/// moves nothing.
+fn turn(dims: &[usize], to_last: bool) -> Option<Vec<usize>> {
+    let (n, c, h, w) = match *dims {
+        [c, h, w] => (1, c, h, w),
+        [n, c, h, w] => (n, c, h, w),
+        _ => return None,
+    };
+    let dims = if to_last { [n, c, h * w] } else { [n, h * w, c] };
+    (c > 1 && h * w > 1).then(|| dims.to_vec())
 }
 
 impl Assembly {
@@ -53,17 +66,36 @@ impl Assembly {
         self.values.len() - 1
     }
 
-    /// The value of an outlet that is an input, a constant or has been computed.
-    fn outlet(&mut self, graph: &TypedModel, outlet: OutletId) -> Option<usize> {
-        if let Some(value) = self.of.get(&outlet) {
+    /// The value of an outlet that is an input, a constant or has been computed; its
+    /// channels last or not.
+    fn outlet(&mut self, graph: &TypedModel, outlet: OutletId, last: bool) -> Option<usize> {
+        if let Some(value) = self.of.get(&(outlet, last)) {
             return Some(*value);
         }
-        let constant = graph.outlet_fact(outlet).ok()?.konst.as_ref()?;
-        // Indices, and weights that nobody reads, have no value here.
-        let floats = floats(constant).unwrap_or(&[]);
-        let value = self.value(Origin::Constant(self.constants.len()), floats.len());
-        self.constants.push(floats.into());
-        self.of.insert(outlet, value);
+        let fact = graph.outlet_fact(outlet).ok()?;
+        let turned = fact.shape.as_concrete().and_then(|dims| turn(dims, last));
+        let value = match (self.of.get(&(outlet, !last)).copied(), turned, &fact.konst) {
+            (Some(other), None, _) => other,
+            (Some(other), Some(dims), None) => {
+                let value = self.value(Origin::Step, dims.iter().product());
+                let (op, name) = (Op::permute(&dims, &[0, 2, 1]), "to another layout".to_owned());
+                self.steps.push(Planned { op, reads: vec![other], writes: vec![value], name });
+                value
+            }
+            (_, turned, Some(constant)) => {
+                // Indices, and weights that nobody reads, have no value here.
+                let mut floats = floats(constant).unwrap_or(&[]).to_vec();
+                if let (Some(dims), true) = (turned, last) {
+                    let given = floats.clone();
+                    kernels::permute(&dims, &[0, 2, 1], &given, &mut floats);
+                }
+                let value = self.value(Origin::Constant(self.constants.len()), floats.len());
+                self.constants.push(floats.into());
+                value
+            }
+            (None, _, None) => return None,
+        };
+        self.of.insert((outlet, last), value);
         Some(value)
     }
 
@@ -74,18 +106,19 @@ impl Assembly {
         node: &TypedNode,
         written: &[usize],
         of: Ref,
+        last: bool,
     ) -> Option<usize> {
         match of {
-            Ref::Input(at) => self.outlet(graph, *node.inputs.get(at)?),
+            Ref::Input(at) => self.outlet(graph, *node.inputs.get(at)?, last),
             Ref::Written(at) => written.get(at).copied(),
         }
     }
 
     fn node(&mut self, graph: &TypedModel, id: usize, lowered: Lowered) -> Option<()> {
         let node = graph.nodes.get(id)?;
-        let mut written = Vec::new();
+        let (mut written, last) = (Vec::new(), lowered.channels_last);
         for draft in lowered.steps {
-            let reads = draft.reads.iter().map(|of| self.resolve(graph, node, &written, *of));
+            let reads = draft.reads.iter().map(|of| self.resolve(graph, node, &written, *of, last));
             let reads = reads.collect::<Option<Vec<_>>>()?;
             let writes = draft.writes.iter().map(|len| self.value(Origin::Step, *len));
             let writes: Vec<usize> = writes.collect();
@@ -94,8 +127,8 @@ impl Assembly {
             self.steps.push(Planned { op: draft.op, reads, writes, name });
         }
         for (slot, output) in lowered.outputs.iter().enumerate() {
-            let value = self.resolve(graph, node, &written, *output)?;
-            self.of.insert(OutletId::new(id, slot), value);
+            let value = self.resolve(graph, node, &written, *output, last)?;
+            self.of.insert((OutletId::new(id, slot), last), value);
         }
         Some(())
     }
@@ -214,19 +247,19 @@ pub(super) fn assemble(
         let len = super::lower::dims(graph.outlet_fact(*outlet).ok()?)?.iter().product();
         let value = assembly.value(Origin::Input(index), len);
         assembly.inputs.push(value);
-        assembly.of.insert(*outlet, value);
+        assembly.of.insert((*outlet, false), value);
     }
     for node in nodes {
         assembly.node(graph, *node, lowered.get_mut(*node)?.take()?)?;
     }
     for outlet in outputs {
         let dims = super::lower::dims(graph.outlet_fact(*outlet).ok()?)?;
-        let mut value = assembly.outlet(graph, *outlet)?;
+        let mut value = assembly.outlet(graph, *outlet, false)?;
         if assembly.values[value].origin != Origin::Step {
             // What comes in goes out: by way of the arena.
             let len = assembly.values[value].len;
             let copy = assembly.value(Origin::Step, len);
-            let op = Op::Permute { dims: vec![len], axes: vec![0] };
+            let op = Op::permute(&[len], &[0]);
             let name = "a copy".to_owned();
             assembly.steps.push(Planned { op, reads: vec![value], writes: vec![copy], name });
             value = copy;

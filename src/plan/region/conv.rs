@@ -92,7 +92,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let mut lowered = Lowered::default();
     let mut x = Ref::Input(0);
     if !g.channels_last && channels > 1 && from > 1 {
-        let turn = Op::Permute { dims: vec![batch, channels, from], axes: vec![0, 2, 1] };
+        let turn = Op::permute(&[batch, channels, from], &[0, 2, 1]);
         x = lowered.step(turn, vec![x], batch * channels * from);
     }
     let mut taps = [0, kernel];
@@ -119,7 +119,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let len = batch * filters * to;
     let mut y = lowered.step(Op::Product(product), vec![x], len);
     if !g.channels_last && filters > 1 && to > 1 {
-        let turn = Op::Permute { dims: vec![batch, to, filters], axes: vec![0, 2, 1] };
+        let turn = Op::permute(&[batch, to, filters], &[0, 2, 1]);
         y = lowered.step(turn, vec![y], len);
     }
     lowered.outputs.push(y);

@@ -1,182 +1,257 @@
-//! Convolutions over one or two axes, channels first, in groups: weights times the
-//! windows of the input.
+//! Convolutions over two axes, channels last, in groups: the windows of the input
+//! times the weights, in place.
 //!
-//! The windows of some output positions are copied side by side into the panels
-//! that the product reads (im2col: Chellapilla, Puri and Simard, 2006), as many
-//! at once as stay in the second-level cache; a last row of ones carries the
-//! bias. What it gives lies channels first already.
+//! With channels last, what a window has of a row of the input is in one piece
+//! (im2col without the copies: Dukhan, "The Indirect Convolution Algorithm",
+//! 2019, goes by pointers where this goes by strides). Only what is padded is
+//! copied, once, with its pads. Windows of 3×3 go by Winograd's filtering where
+//! that is faster.
 
 use super::depthwise::Depthwise;
 use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
-use crate::kernels::{self, Isa, PackedRef};
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
+use crate::kernels::{self, Filter, Isa, Packed, Pieces, Tile, Winograd};
+use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 
-/// Positions side by side in a panel.
-const PANEL: usize = 16;
-/// Floats of windows that are copied at once.
-const BLOCK: usize = 96 << 10;
+/// Floats of rows that are computed before `then` is done to them: they stay in
+/// the second-level cache.
+pub(super) const BLOCK: usize = 24 << 10;
 
 /// Where the windows are; each pair is of rows and of columns.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Windows {
-    /// Of one group.
+pub(super) struct Geometry {
+    /// Of the image, and of the result.
     pub(super) channels: usize,
+    pub(super) filters: usize,
     pub(super) from: [usize; 2],
     pub(super) to: [usize; 2],
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) dilation: [usize; 2],
+    /// Before the image.
     pub(super) pad: [usize; 2],
 }
 
-/// Neighbouring positions of one output row, in a panel.
-#[derive(Debug, Clone, Copy, Default)]
-struct Run {
-    lane: usize,
-    len: usize,
-    row: usize,
-    column: usize,
+impl Geometry {
+    /// That of a node whose first input is an image, channels first in the graph;
+    /// and the images. It gives as many channels as it reads, unless that is said.
+    pub(super) fn new(
+        context: &Context,
+        spec: &PoolSpec,
+        filters: Option<usize>,
+    ) -> Option<(Geometry, usize)> {
+        let [batch, channels, height, width] = context.image(0)?;
+        let rank = 3 + usize::from(spec.data_format.has_n());
+        if spec.data_format.c_is_last() || context.input(0)?.len() != rank {
+            return None;
+        }
+        let computed = spec.computed_padding(&[height, width]);
+        if computed.len() != 2 {
+            return None;
+        }
+        let geometry = Geometry {
+            channels,
+            filters: filters.unwrap_or(channels),
+            from: [height, width],
+            to: [0, 1].map(|axis: usize| computed[axis].convoluted),
+            kernel: [0, 1].map(|axis: usize| spec.kernel_shape[axis]),
+            stride: [0, 1].map(|axis: usize| spec.stride(axis)),
+            dilation: [0, 1].map(|axis: usize| spec.dilation(axis)),
+            pad: [0, 1].map(|axis: usize| computed[axis].pad_before),
+        };
+        Some((geometry, batch))
+    }
+
+    /// That of a transposed convolution whose windows, of the result, lie side by
+    /// side.
+    pub(super) fn of_windows(
+        context: &Context,
+        spec: &PoolSpec,
+        filters: usize,
+    ) -> Option<(Geometry, usize)> {
+        let [batch, channels, height, width] = context.image(0)?;
+        let from = [height, width];
+        let rank = 3 + usize::from(spec.data_format.has_n());
+        if spec.data_format.c_is_last() || context.input(0)?.len() != rank || spec.rank() != 2 {
+            return None;
+        }
+        let kernel = [0, 1].map(|axis: usize| spec.kernel_shape[axis]);
+        let (stride, dilation) =
+            ([0, 1].map(|axis| spec.stride(axis)), [0, 1].map(|axis| spec.dilation(axis)));
+        let beside = stride == kernel && dilation == [1; 2];
+        if !beside || !(0..2).all(|axis| spec.padding.valid_dim(axis, false)) {
+            return None;
+        }
+        let to = [height * kernel[0], width * kernel[1]];
+        let pad = [0; 2];
+        let geometry = Geometry { channels, filters, from, to, kernel, stride, dilation, pad };
+        Some((geometry, batch))
+    }
+
+    /// Whether every window is of 3×3 neighbours, and the next to its left or below.
+    fn is_three(&self) -> bool {
+        (self.kernel, self.stride, self.dilation) == ([3; 2], [1; 2], [1; 2])
+    }
+
+    /// Rows and columns that the windows reach over.
+    fn reach(&self) -> [usize; 2] {
+        [0, 1].map(|axis: usize| {
+            let last = (self.to[axis] - 1) * self.stride[axis];
+            last + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+        })
+    }
+
+    /// Whether some window reaches over the edge.
+    fn is_padded(&self) -> bool {
+        let reach = self.reach();
+        (0..2).any(|axis| self.pad[axis] > 0 || reach[axis] > self.from[axis])
+    }
+
+    /// Copies an image with its pads.
+    fn copy(&self, x: &[f32], to: &mut [f32]) {
+        let ([rows, columns], [height, width]) = (self.reach(), self.from);
+        let line = columns * self.channels;
+        let own = width.min(columns.saturating_sub(self.pad[1])) * self.channels;
+        let before = self.pad[1].min(columns) * self.channels;
+        for (row, to) in to.chunks_exact_mut(line).take(rows).enumerate() {
+            let row = row.checked_sub(self.pad[0]).filter(|row| *row < height);
+            let Some(row) = row else {
+                to.fill(0.0);
+                continue;
+            };
+            to[..before].fill(0.0);
+            to[before..before + own].copy_from_slice(&x[row * width * self.channels..][..own]);
+            to[before + own..].fill(0.0);
+        }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.from[0] * self.from[1] * self.channels
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.to[0] * self.to[1] * self.filters
+    }
 }
 
-impl Windows {
-    /// Floats of a window, and the one.
-    fn depth(&self) -> usize {
-        self.channels * self.kernel[0] * self.kernel[1] + 1
-    }
-
-    /// Output positions.
-    pub(super) fn count(&self) -> usize {
-        self.to[0] * self.to[1]
-    }
-
-    /// The runs of the positions from `first` on, and how many they are.
-    fn runs(&self, first: usize) -> ([Run; PANEL], usize) {
-        let (mut runs, mut count, mut lane) = ([Run::default(); PANEL], 0, 0);
-        let lanes = PANEL.min(self.count() - first);
-        while lane < lanes {
-            let at = first + lane;
-            let (row, column) = (at / self.to[1], at % self.to[1]);
-            let len = (lanes - lane).min(self.to[1] - column);
-            runs[count] = Run { lane, len, row, column };
-            count += 1;
-            lane += len;
-        }
-        (runs, count)
-    }
-
-    /// Copies the windows of the positions from `first` on into a panel.
-    fn panel(&self, x: &[f32], first: usize, panel: &mut [f32]) {
-        let (runs, count) = self.runs(first);
-        let mut lines = panel.as_chunks_mut::<PANEL>().0.iter_mut();
-        let [height, width] = self.from;
-        for plane in x.chunks_exact(height * width).take(self.channels) {
-            for i in 0..self.kernel[0] {
-                for j in 0..self.kernel[1] {
-                    let Some(line) = lines.next() else { return };
-                    if runs[0].len < PANEL {
-                        *line = [0.0; PANEL];
-                    }
-                    for run in &runs[..count] {
-                        self.run(plane, [i, j], run, line);
-                    }
-                }
-            }
-        }
-        if let Some(line) = lines.next() {
-            *line = [1.0; PANEL];
-        }
-    }
-
-    /// Copies what lies under tap `i`, `j` of the windows of a run.
-    #[inline]
-    fn run(&self, plane: &[f32], [i, j]: [usize; 2], run: &Run, line: &mut [f32; PANEL]) {
-        let [height, width] = self.from;
-        let to = &mut line[run.lane..run.lane + run.len];
-        let row = (run.row * self.stride[0] + i * self.dilation[0]).checked_sub(self.pad[0]);
-        let Some(row) = row.filter(|row| *row < height) else { return to.fill(0.0) };
-        let from = &plane[row * width..(row + 1) * width];
-        // Of the first lane, with the pad; and of the pad's end.
-        let (start, pad) = (run.column * self.stride[1] + j * self.dilation[1], self.pad[1]);
-        if self.stride[1] == 1 {
-            if start >= pad && start - pad + run.len <= width {
-                let from = &from[start - pad..];
-                match (<&mut [f32; PANEL]>::try_from(&mut *to), from.first_chunk::<PANEL>()) {
-                    (Ok(to), Some(from)) => *to = *from,
-                    _ => to.copy_from_slice(&from[..run.len]),
-                }
-                return;
-            }
-            let low = pad.saturating_sub(start).min(run.len);
-            let high = (width + pad).saturating_sub(start).min(run.len).max(low);
-            to[..low].fill(0.0);
-            to[high..].fill(0.0);
-            if low < high {
-                to[low..high].copy_from_slice(&from[start + low - pad..start + high - pad]);
-            }
-            return;
-        }
-        for (lane, to) in to.iter_mut().enumerate() {
-            let at = (start + lane * self.stride[1]).checked_sub(pad);
-            *to = at.and_then(|at| from.get(at)).copied().unwrap_or(0.0);
-        }
-    }
+/// The weights of a convolution, as it is done.
+#[derive(Debug)]
+enum Weights {
+    /// Of each group: a row for each float of a window, a column for each filter.
+    Windows(Vec<Packed>),
+    Winograd(Filter),
 }
 
 /// A convolution.
 #[derive(Debug)]
 pub(super) struct Conv2d {
-    windows: Windows,
+    geometry: Geometry,
     batch: usize,
-    groups: usize,
-    /// Of one group.
-    filters: usize,
-    /// A row for each filter of all groups: its weights as a window lies, and its bias.
-    weights: Box<[f32]>,
-    /// Positions whose windows are copied at once.
-    block: usize,
+    weights: Weights,
+    bias: Box<[f32]>,
     pub(super) tail: Tail,
 }
 
 impl Conv2d {
+    pub(super) fn filters(&self) -> usize {
+        self.geometry.filters
+    }
+
+    /// Multiplies each filter with one of `by`.
+    pub(super) fn scale(&mut self, by: &[f32]) {
+        match &mut self.weights {
+            Weights::Winograd(filter) => filter.scale(by),
+            Weights::Windows(groups) => {
+                let own = by.len() / groups.len();
+                groups.iter_mut().zip(by.chunks(own)).for_each(|(g, by)| g.scale_columns(by));
+            }
+        }
+        self.bias.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+    }
+
+    /// Adds one of `by` to each filter.
+    pub(super) fn shift(&mut self, by: &[f32]) {
+        self.bias.iter_mut().zip(by).for_each(|(v, by)| *v += by);
+    }
+
     /// Floats that it needs besides.
     fn scratch(&self) -> usize {
-        self.block * self.windows.depth()
+        if let Weights::Winograd(filter) = &self.weights {
+            return Winograd::scratch(filter, self.geometry.to);
+        }
+        let [rows, columns] = self.geometry.reach();
+        if self.geometry.is_padded() { rows * columns * self.geometry.channels } else { 0 }
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], scratch: &mut [f32]) {
-        let x = reads.get(0);
+        let geometry = &self.geometry;
         let residual = self.tail.residual.map(|at| reads.get(at));
-        let (windows, count) = (&self.windows, self.windows.count());
-        let (depth, m) = (windows.depth(), self.filters);
-        let (size, len) = (windows.channels * windows.from[0] * windows.from[1], m * count);
-        let groups = x.chunks_exact(size).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in groups.take(self.batch * self.groups).enumerate() {
+        let len = geometry.outputs();
+        let images = reads.get(0).chunks_exact(geometry.inputs()).zip(y.chunks_exact_mut(len));
+        for (at, (x, y)) in images.take(self.batch).enumerate() {
             let residual = residual.map(|all| &all[at * len..]);
-            let a = &self.weights[at % self.groups * m * depth..];
-            for first in (0..count).step_by(self.block) {
-                let n = self.block.min(count - first);
-                let panels = &mut scratch[..n.div_ceil(PANEL) * PANEL * depth];
-                for (at, panel) in panels.chunks_exact_mut(PANEL * depth).enumerate() {
-                    windows.panel(x, first + at * PANEL, panel);
+            match &self.weights {
+                Weights::Winograd(filter) => {
+                    let Geometry { from, to, pad, .. } = *geometry;
+                    let (bias, clamp) = (Some(&*self.bias), self.tail.clamp);
+                    let residual = residual.map(|all| &all[..len]);
+                    let y = &mut *y;
+                    Winograd { x, from, to, pad, filter, bias, residual, clamp, y }
+                        .run(isa, scratch);
+                    self.tail.finish(isa, y);
                 }
-                let b = PackedRef::new(depth, n, panels);
-                let residual = residual.map(|all| (&all[first..], count));
-                let (relu, c) = (self.tail.relu, &mut y[first..]);
-                let gemm = kernels::Gemm {
-                    m,
-                    a,
-                    lda: depth,
-                    b,
-                    bias: None,
-                    residual,
-                    relu,
-                    c,
-                    ldc: count,
+                Weights::Windows(groups) if geometry.is_padded() => {
+                    geometry.copy(x, scratch);
+                    self.image(isa, groups, scratch, geometry.reach()[1], residual, y);
+                }
+                Weights::Windows(groups) => {
+                    self.image(isa, groups, x, geometry.from[1], residual, y);
+                }
+            }
+        }
+    }
+
+    /// An image with its pads, of rows of so many columns.
+    fn image(
+        &self,
+        isa: Isa,
+        groups: &[Packed],
+        x: &[f32],
+        width: usize,
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
+        let Geometry { channels, filters, to, kernel, stride, dilation, .. } = self.geometry;
+        let line = width * channels;
+        let (own, n) = (channels / groups.len(), filters / groups.len());
+        let row = to[1] * filters;
+        let rows = match self.tail.then.is_empty() {
+            true => to[0],
+            false => (BLOCK / row).clamp(1, to[0]),
+        };
+        for first in (0..to[0]).step_by(rows) {
+            let block = [rows.min(to[0] - first), to[1]];
+            let y = &mut y[first * row..(first + block[0]) * row];
+            for (group, weights) in groups.iter().enumerate() {
+                let windows = kernels::Windows {
+                    x: &x[first * stride[0] * line + group * own..],
+                    to: block,
+                    steps: [stride[0] * line, stride[1] * channels],
+                    pieces: Pieces {
+                        count: kernel,
+                        steps: [dilation[0] * line, dilation[1] * channels],
+                        len: own,
+                    },
+                    b: weights.as_packed(),
+                    bias: Some(&self.bias[group * n..(group + 1) * n]),
+                    residual: residual.map(|all| (&all[first * row + group * n..], filters)),
+                    clamp: self.tail.clamp,
+                    c: &mut y[group * n..],
+                    ldc: filters,
                 };
-                gemm.run(isa);
+                windows.run(isa);
             }
             self.tail.finish(isa, y);
         }
@@ -185,67 +260,71 @@ impl Conv2d {
 
 #[cfg(feature = "profile")]
 impl Conv2d {
+    /// As if every product was made.
     pub(super) fn flop(&self) -> u64 {
-        let filters = self.batch * self.groups * self.filters;
-        2 * (filters * self.windows.count() * (self.windows.depth() - 1)) as u64
+        let depth = match &self.weights {
+            Weights::Windows(groups) => groups.first().map_or(0, Packed::k),
+            Weights::Winograd(filter) => 9 * filter.channels(),
+        };
+        2 * (self.batch * self.geometry.outputs() * depth) as u64
     }
 
     pub(super) fn weight_bytes(&self) -> u64 {
-        size_of_val(&*self.weights) as u64
+        match &self.weights {
+            Weights::Windows(groups) => groups.iter().map(|packed| packed.bytes() as u64).sum(),
+            Weights::Winograd(filter) => filter.bytes() as u64,
+        }
     }
+}
+
+/// The weights of a group, which lie filter by filter.
+fn packed(weights: &[f32], filters: usize, channels: usize) -> Option<Packed> {
+    let depth = weights.len() / filters;
+    let taps = depth / channels;
+    if taps == 1 {
+        return Packed::from_strided(depth, filters, weights, 1, depth).ok();
+    }
+    let at = |p: usize, filter: usize| weights[filter * depth + p % channels * taps + p / channels];
+    Packed::new(depth, filters, at).ok()
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let op = context.node.op_as::<Conv>()?;
-    let (dims, to) = (context.input(0)?, context.output(0)?);
-    let spec = &op.pool_spec;
-    let shape = spec.data_format.shape(&dims[..]).ok()?;
-    let plain = op.group > 0 && op.q_params.is_none() && !spec.data_format.c_is_last();
-    if !plain || !(1..=2).contains(&spec.kernel_shape.len()) || op.kernel_fmt != KernelFormat::OIHW
-    {
+    let filters = op.pool_spec.output_channels;
+    let (geometry, batch) = Geometry::new(context, &op.pool_spec, Some(filters))?;
+    if op.group == 0 || op.q_params.is_some() || op.kernel_fmt != KernelFormat::OIHW {
         return None;
     }
-    let computed = spec.computed_padding(shape.hw_dims());
-    // One axis is the second of two.
-    let lacking = 2 - spec.kernel_shape.len();
-    let pair = |none: usize, of: &dyn Fn(usize) -> usize| {
-        [0, 1].map(|axis: usize| axis.checked_sub(lacking).map_or(none, of))
-    };
-    let windows = Windows {
-        channels: *shape.c() / op.group,
-        from: pair(1, &|axis| shape.hw_dims()[axis]),
-        to: pair(1, &|axis| computed[axis].convoluted),
-        kernel: pair(1, &|axis| spec.kernel_shape[axis]),
-        stride: pair(1, &|axis| spec.stride(axis)),
-        dilation: pair(1, &|axis| spec.dilation(axis)),
-        pad: pair(0, &|axis| computed[axis].pad_before),
-    };
-    let (batch, filters) = (shape.n().copied().unwrap_or(1), spec.output_channels);
-    let (depth, weights) = (windows.depth(), context.floats(1)?);
-    let len: usize = to.iter().product();
-    let whole = shape.c().is_multiple_of(op.group) && filters.is_multiple_of(op.group);
-    if !whole || weights.len() != filters * (depth - 1) || len != batch * filters * windows.count()
-    {
+    let (channels, len) = (geometry.channels, context.output(0)?.iter().product());
+    let own = channels / op.group;
+    let depth = own * geometry.kernel[0] * geometry.kernel[1];
+    let weights = context.floats(1)?;
+    let whole = channels.is_multiple_of(op.group) && filters.is_multiple_of(op.group);
+    if !whole || weights.len() != filters * depth || len != batch * geometry.outputs() {
         return None;
     }
-    let biases = context.biases(2, filters)?;
+    let bias = context.biases(2, filters)?;
+    if own == 1 && filters == channels {
+        let conv = Depthwise::new(geometry, batch, weights, bias);
+        return Some(Lowered::one(Op::Depthwise(conv), vec![Ref::Input(0)], len));
+    }
+    let tile = (op.group == 1 && geometry.is_three())
+        .then(|| Tile::of(channels, filters, geometry.to))
+        .flatten();
+    let weights = if let Some(tile) = tile {
+        let at = |filter: usize, channel: usize, [row, column]: [usize; 2]| {
+            weights[(filter * channels + channel) * 9 + row * 3 + column]
+        };
+        Weights::Winograd(Filter::new(tile, channels, filters, at).ok()?)
+    } else {
+        let groups = weights.chunks_exact(weights.len() / op.group);
+        let groups = groups.map(|group| packed(group, filters / op.group, own));
+        Weights::Windows(groups.collect::<Option<Vec<_>>>()?)
+    };
+    let conv = Conv2d { geometry, batch, weights, bias, tail: Tail::default() };
+    let mut writes = vec![len];
+    writes.extend(Some(conv.scratch()).filter(|scratch| *scratch > 0));
     let mut lowered = Lowered::default();
-    if (windows.channels, filters) == (1, op.group) {
-        let planes = batch * filters;
-        let conv = Depthwise::new(windows, planes, filters, weights.into(), biases);
-        let writes = vec![len, conv.scratch()];
-        let value = lowered.step_of(Op::Depthwise(conv), vec![Ref::Input(0)], writes);
-        lowered.outputs.push(value);
-        return Some(lowered);
-    }
-    let rows = weights.chunks_exact(depth - 1).zip(&biases);
-    let weights = rows.flat_map(|(row, bias)| row.iter().copied().chain([*bias])).collect();
-    let block = (BLOCK / depth).max(3 * PANEL).next_multiple_of(PANEL);
-    let block = block.min(windows.count().next_multiple_of(PANEL));
-    let (groups, tail) = (op.group, Tail::default());
-    let filters = filters / groups;
-    let conv = Conv2d { windows, batch, groups, filters, weights, block, tail };
-    let writes = vec![len, conv.scratch()];
     let value = lowered.step_of(Op::Conv2d(conv), vec![Ref::Input(0)], writes);
     lowered.outputs.push(value);
     Some(lowered)

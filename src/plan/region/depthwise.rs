@@ -1,113 +1,92 @@
-//! Convolutions over two axes in which every channel is a group of its own.
-//!
-//! Each plane is copied with its pads, its columns sorted by their remainder to
-//! the stride, so that what a tap reads for a row of the output is in one piece.
+//! Convolutions in which every channel is a group of its own, and pools; channels
+//! last.
 
-use super::conv2d::Windows;
+use super::conv2d::{BLOCK, Geometry};
 use super::fuse::Tail;
+use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
-use crate::kernels::{self, Binary, Isa, Operand, Shifted, Unary};
+use super::ops::Op;
+use crate::kernels::{self, Isa, Pooling};
+use tract_onnx::tract_core::ops::cnn::{MaxPool, PaddingSpec, SumPool};
 
-/// A convolution of planes one by one.
+/// A convolution of channels one by one.
 #[derive(Debug)]
 pub(super) struct Depthwise {
-    windows: Windows,
-    planes: usize,
-    channels: usize,
-    /// One row a channel.
+    geometry: Geometry,
+    batch: usize,
+    /// One row a tap.
     weights: Box<[f32]>,
-    biases: Box<[f32]>,
-    /// Where each tap begins in a copied plane.
-    offsets: Vec<usize>,
-    /// Floats of the columns of one remainder, in a row of a copied plane.
-    part: usize,
+    bias: Box<[f32]>,
     pub(super) tail: Tail,
 }
 
 impl Depthwise {
+    /// `weights` has a row for each channel.
     pub(super) fn new(
-        windows: Windows,
-        planes: usize,
-        channels: usize,
-        weights: Box<[f32]>,
-        biases: Box<[f32]>,
+        geometry: Geometry,
+        batch: usize,
+        weights: &[f32],
+        bias: Box<[f32]>,
     ) -> Depthwise {
-        let Windows { to, kernel, stride, dilation, .. } = windows;
-        let reach = (to[1] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1;
-        // What is read past the end of a row, in whole vectors, is in the next one.
-        let part = reach.div_ceil(stride[1]).next_multiple_of(8);
-        let row = part * stride[1];
-        let mut offsets = Vec::with_capacity(kernel[0] * kernel[1]);
-        for i in 0..kernel[0] {
-            for j in 0..kernel[1] {
-                let column = j * dilation[1];
-                let (phase, at) = (column % stride[1], column / stride[1]);
-                offsets.push(i * dilation[0] * row + phase * part + at);
-            }
-        }
-        let tail = Tail::default();
-        Depthwise { windows, planes, channels, weights, biases, offsets, part, tail }
+        let mut by_tap = vec![0.0; weights.len()];
+        let dims = [geometry.channels, weights.len() / geometry.channels];
+        kernels::permute(&dims, &[1, 0], weights, &mut by_tap);
+        Depthwise { geometry, batch, weights: by_tap.into(), bias, tail: Tail::default() }
     }
 
-    fn row(&self) -> usize {
-        self.part * self.windows.stride[1]
+    pub(super) fn channels(&self) -> usize {
+        self.geometry.channels
     }
 
-    /// Floats of a copied plane.
-    pub(super) fn scratch(&self) -> usize {
-        let Windows { to, kernel, stride, dilation, .. } = self.windows;
-        let last = self.offsets.iter().copied().max().unwrap_or(0);
-        let read = Shifted::extent(to[0], stride[0] * self.row(), last, to[1]);
-        let rows = (to[0] - 1) * stride[0] + (kernel[0] - 1) * dilation[0] + 1;
-        read.max(rows * self.row())
-    }
-
-    /// Copies a plane; what is around it stays zero.
-    fn copy(&self, plane: &[f32], to: &mut [f32]) {
-        let Windows { from: [_, width], stride, pad, .. } = self.windows;
-        let rows = to.chunks_exact_mut(self.row()).skip(pad[0]);
-        for (from, to) in plane.chunks_exact(width).zip(rows) {
-            if stride[1] == 1 {
-                let len = width.min(to.len() - pad[1].min(to.len()));
-                to[pad[1]..pad[1] + len].copy_from_slice(&from[..len]);
-                continue;
-            }
-            for (phase, to) in to.chunks_exact_mut(self.part).enumerate() {
-                // The first column of the input with this remainder.
-                let first = (phase + stride[1] - pad[1] % stride[1]) % stride[1];
-                let skipped = (first + pad[1]) / stride[1];
-                let from = from.iter().skip(first).step_by(stride[1]);
-                to.iter_mut().skip(skipped).zip(from).for_each(|(to, from)| *to = *from);
-            }
+    /// Multiplies each channel with one of `by`.
+    pub(super) fn scale(&mut self, by: &[f32]) {
+        let taps = self.weights.chunks_exact_mut(by.len());
+        for row in taps.chain([&mut *self.bias]) {
+            row.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
         }
     }
 
-    pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], scratch: &mut [f32]) {
-        let (windows, x) = (&self.windows, reads.get(0));
+    /// Adds one of `by` to each channel.
+    pub(super) fn shift(&mut self, by: &[f32]) {
+        self.bias.iter_mut().zip(by).for_each(|(v, by)| *v += by);
+    }
+
+    pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
         let residual = self.tail.residual.map(|at| reads.get(at));
-        let (size, len) = (windows.from[0] * windows.from[1], windows.count());
-        let taps = self.offsets.len();
-        scratch.fill(0.0);
-        let planes = x.chunks_exact(size).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in planes.take(self.planes).enumerate() {
-            let channel = at % self.channels;
-            self.copy(x, scratch);
-            let shifted = Shifted {
-                x: scratch,
-                step: windows.stride[0] * self.row(),
-                offsets: &self.offsets,
-                weights: &self.weights[channel * taps..(channel + 1) * taps],
-                bias: self.biases[channel],
-                columns: windows.to[1],
+        let len = self.geometry.outputs();
+        let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
+        for (at, (x, y)) in images.take(self.batch).enumerate() {
+            self.image(isa, x, residual.map(|all| &all[at * len..(at + 1) * len]), y);
+        }
+    }
+
+    /// An image, in blocks of rows that what comes after finds in the cache.
+    fn image(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
+        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
+        let (line, row) = (from[1] * channels, to[1] * channels);
+        let rows = match self.tail.then.is_empty() {
+            true => to[0],
+            false => (BLOCK / row).max(pad[0].div_ceil(stride[0])).clamp(1, to[0]),
+        };
+        for (block, y) in y.chunks_mut(rows * row).enumerate() {
+            // All but the first begin within the image.
+            let first = block * rows;
+            let above = (first * stride[0]).saturating_sub(pad[0]).min(from[0]);
+            let conv = kernels::Depthwise {
+                x: &x[above * line..],
+                from: [from[0] - above, from[1]],
+                to: [y.len() / row, to[1]],
+                channels,
+                kernel,
+                stride,
+                dilation,
+                pad: [pad[0].saturating_sub(first * stride[0]), pad[1]],
+                weights: &self.weights,
+                bias: &self.bias,
+                residual: residual.map(|all| &all[first * row..first * row + y.len()]),
+                clamp: self.tail.clamp,
             };
-            shifted.run(isa, y);
-            if let Some(residual) = residual {
-                let added = Operand::Slice(&residual[at * len..(at + 1) * len]);
-                kernels::binary_in_place(isa, Binary::Add, y, added, false);
-            }
-            if self.tail.relu {
-                kernels::unary_in_place(isa, Unary::Relu, y);
-            }
+            conv.run(isa, y);
             self.tail.finish(isa, y);
         }
     }
@@ -116,6 +95,50 @@ impl Depthwise {
 #[cfg(feature = "profile")]
 impl Depthwise {
     pub(super) fn flop(&self) -> u64 {
-        2 * (self.planes * self.windows.count() * self.offsets.len()) as u64
+        let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
+        2 * (self.batch * self.geometry.outputs() * taps) as u64
     }
+}
+
+/// A pool.
+#[derive(Debug)]
+pub(super) struct Pool {
+    op: Pooling,
+    geometry: Geometry,
+    batch: usize,
+}
+
+impl Pool {
+    pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
+        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
+        let images = reads.get(0).chunks_exact(self.geometry.inputs());
+        for (x, y) in images.zip(y.chunks_exact_mut(self.geometry.outputs())).take(self.batch) {
+            let op = self.op;
+            kernels::Pool { op, x, from, to, channels, kernel, stride, dilation, pad }.run(isa, y);
+        }
+    }
+}
+
+pub(super) fn lower(context: &Context) -> Option<Lowered> {
+    let node = context.node;
+    let (spec, op) = if let Some(op) = node.op_as::<MaxPool>() {
+        (op.with_index_outputs.is_none().then_some(&op.pool_spec)?, Pooling::Max)
+    } else {
+        let op = node.op_as::<SumPool>()?;
+        let after = match &op.pool_spec.padding {
+            PaddingSpec::ExplicitOnnxPool(_, after, true) => [*after.first()?, *after.get(1)?],
+            _ => [usize::MAX; 2],
+        };
+        let op_of = match (op.normalize, op.count_include_pad) {
+            (false, _) => Pooling::Sum,
+            (true, false) => Pooling::Average,
+            (true, true) => Pooling::AverageAll { after },
+        };
+        (&op.pool_spec, op_of)
+    };
+    let (geometry, batch) = Geometry::new(context, spec, None)?;
+    let len = context.output(0)?.iter().product();
+    let pool = Pool { op, geometry, batch };
+    (len == batch * geometry.outputs())
+        .then(|| Lowered::one(Op::Pool(pool), vec![Ref::Input(0)], len))
 }

@@ -8,7 +8,7 @@
 
 use super::fuse::Tail;
 use super::loops::{Loop, each};
-use super::lower::{Context, Lowered, Ref, strides};
+use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Isa, Packed};
@@ -64,13 +64,26 @@ impl Product {
         }
     }
 
-    /// Whether something can be added to each column: the number of columns.
-    pub(super) fn takes_bias(&self) -> Option<usize> {
-        let plain = self.bias.is_none() && self.tail.is_empty();
+    /// The columns of the result, where they are those of the weights.
+    pub(super) fn columns(&self) -> Option<usize> {
         // Columns of all products are the last axis of the result.
         let last = self.loops.iter().all(|l| l.steps[2].is_multiple_of(self.n))
             && self.ldc.is_multiple_of(self.n);
-        (plain && last && self.weights.is_some()).then_some(self.n)
+        (last && self.weights.is_some()).then_some(self.n)
+    }
+
+    /// Multiplies each column with one of `by`.
+    pub(super) fn scale(&mut self, by: &[f32]) {
+        let weights = self.weights.iter_mut();
+        weights.for_each(|packed| packed.scale_columns(by));
+        let bias = self.bias.iter_mut().flatten();
+        bias.zip(by).for_each(|(v, by)| *v *= by);
+    }
+
+    /// Adds one of `by` to each column.
+    pub(super) fn shift(&mut self, by: &[f32]) {
+        let bias = self.bias.get_or_insert_with(|| vec![0.0; by.len()].into());
+        bias.iter_mut().zip(by).for_each(|(v, by)| *v += by);
     }
 
     /// Whether as many elements can be added to it.
@@ -78,8 +91,8 @@ impl Product {
         self.tail.is_empty() && self.weights.is_some() && self.loops.is_empty() && self.is_dense()
     }
 
-    /// Whether a relu costs nothing.
-    pub(super) fn takes_relu(&self) -> bool {
+    /// Whether bounds cost nothing.
+    pub(super) fn takes_clamp(&self) -> bool {
         self.weights.is_some() && self.tail.then.is_empty()
     }
 
@@ -140,10 +153,10 @@ impl Product {
         residual: Option<&[f32]>,
         c: &mut [f32],
     ) {
-        let (bias, relu) = (self.bias.as_deref(), self.tail.relu);
+        let (bias, clamp) = (self.bias.as_deref(), self.tail.clamp);
         let (b, lda, ldc) = (packed.as_packed(), self.lda, self.ldc);
         let residual = residual.map(|all| (all, self.n));
-        kernels::Gemm { m, a, lda, b, bias, residual, relu, c, ldc }.run(isa);
+        kernels::Gemm { m, a, lda, b, bias, residual, clamp, c, ldc }.run(isa);
     }
 
     fn finish(&self, isa: Isa, m: usize, c: &mut [f32]) {
@@ -267,9 +280,9 @@ fn ordered(axes: &[Axis], side: usize, by: usize) -> (Vec<usize>, Vec<Axis>) {
 /// The step that brings a tensor with `axes` in the order of `from` into the
 /// order of `to`.
 fn transposed(axes: &[Axis], from: &[usize], to: &[usize]) -> Op {
-    let dims = from.iter().map(|i| axes[*i].dim).collect();
+    let dims: Vec<usize> = from.iter().map(|i| axes[*i].dim).collect();
     let place = |i: &usize| from.iter().position(|f| f == i).unwrap_or(0);
-    Op::Permute { dims, axes: to.iter().map(place).collect() }
+    Op::permute(&dims, &to.iter().map(place).collect::<Vec<_>>())
 }
 
 /// Axes of a tensor, the outermost first.
@@ -281,8 +294,8 @@ fn as_they_lie(axes: &[Axis], side: usize) -> Vec<usize> {
 
 /// The axes of an Einsum that are longer than one.
 fn axes(context: &Context, op: &EinSum) -> Option<Vec<Axis>> {
-    let tensors = [context.input(0)?, context.input(1)?, context.output(0)?];
-    let strides = tensors.each_ref().map(|dims| strides(dims));
+    let tensors = [context.operand(0)?, context.operand(1)?, context.result()?];
+    let [tensors, strides] = [tensors.each_ref().map(|t| &t.0), tensors.each_ref().map(|t| &t.1)];
     let mut axes = Vec::new();
     for axis in op.axes.iter_all_axes() {
         let places = [axis.inputs.first()?, axis.inputs.get(1)?, axis.outputs.first()?];
@@ -390,4 +403,16 @@ fn with_scratch(
     }
     let writes = if scratch > 0 { vec![len, scratch] } else { vec![len] };
     lowered.step_of(Op::Product(product), reads, writes)
+}
+
+#[cfg(feature = "profile")]
+impl Product {
+    pub(super) fn flop(&self) -> u64 {
+        let times: usize = self.loops.iter().map(|l| l.count).product();
+        2 * (times * self.m * self.n * self.k) as u64
+    }
+
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.weights.as_ref().map_or(0, |packed| packed.bytes() as u64)
+    }
 }

@@ -1,7 +1,8 @@
 //! Steps that become part of others, or come to nothing.
 //!
-//! - A constant added to the columns of a product is its bias; what is added to
-//!   all of it is added where it is written.
+//! - A constant that multiplies the columns of a product or a convolution is part of
+//!   its weights, one that is added to them of its bias ([`scale`]); what is added
+//!   to all of it is added where it is written.
 //! - A function of every element is done where the product has just written.
 //! - Such a function after a transposition goes before it, where a product may
 //!   take it.
@@ -14,6 +15,7 @@
 use super::assemble::{Assembly, Origin, Planned};
 use super::elementwise::Pairwise;
 use super::ops::Op;
+use super::scale;
 use crate::kernels::{self, Binary, Isa, Reduce, Unary};
 
 /// What is done to the result of a product or a convolution where it is written.
@@ -21,8 +23,8 @@ use crate::kernels::{self, Binary, Isa, Reduce, Unary};
 pub(super) struct Tail {
     /// Which value read is added.
     pub(super) residual: Option<usize>,
-    /// Negative values become zero, after that.
-    pub(super) relu: bool,
+    /// What is less or more than these becomes one of them, after that.
+    pub(super) clamp: Option<[f32; 2]>,
     /// Functions of every element, after that.
     pub(super) then: Vec<Unary>,
 }
@@ -34,7 +36,16 @@ impl Tail {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.residual.is_none() && !self.relu && self.then.is_empty()
+        self.residual.is_none() && self.clamp.is_none() && self.then.is_empty()
+    }
+}
+
+/// The least and the most that a function gives that changes nothing else.
+pub(super) fn bounds(op: Unary) -> Option<[f32; 2]> {
+    match op {
+        Unary::Relu => Some(kernels::RELU),
+        Unary::Clip { low, high } => Some([low, high]),
+        _ => None,
     }
 }
 
@@ -53,7 +64,7 @@ pub(super) struct Fusing<'a> {
     assembly: &'a Assembly,
     pub(super) steps: Vec<Option<Planned>>,
     /// By value: the step that writes it, and how many read it.
-    writer: Vec<Option<usize>>,
+    pub(super) writer: Vec<Option<usize>>,
     pub(super) readers: Vec<usize>,
     /// What a value that is no more stands for.
     renamed: Vec<usize>,
@@ -83,7 +94,7 @@ impl<'a> Fusing<'a> {
     }
 
     /// Folds step `at` into those before it, as far as it goes.
-    fn fold(&mut self, at: usize) {
+    pub(super) fn fold(&mut self, at: usize) {
         if let Some(step) = &mut self.steps[at] {
             step.reads.iter_mut().for_each(|value| *value = self.renamed[*value]);
         }
@@ -131,23 +142,25 @@ impl<'a> Fusing<'a> {
         let value = step.reads[main];
         let before = self.before(value)?;
         match (&self.steps[before].as_ref()?.op, &step.op) {
-            (Op::Product(_) | Op::Conv2d(_) | Op::Depthwise(_), Op::Unary(op)) => {
+            (Op::Product(_) | Op::Conv2d(_) | Op::Depthwise(_) | Op::Deconv(_), Op::Unary(op)) => {
                 let op = *op;
                 let before_op = &mut self.steps[before].as_mut()?.op;
-                let takes_relu = before_op.takes_relu();
+                let takes_clamp = before_op.takes_clamp();
                 let tail = before_op.tail()?;
-                match op {
-                    Unary::Relu if takes_relu => tail.relu = true,
-                    op => tail.then.push(op),
+                match bounds(op).filter(|_| takes_clamp) {
+                    Some([low, high]) => {
+                        // What was within other bounds is within these.
+                        let within = |v: f32| v.max(low).min(high);
+                        tail.clamp = Some(tail.clamp.map_or([low, high], |own| own.map(within)));
+                    }
+                    None => scale::push(&mut tail.then, op),
                 }
                 self.takes_over(before, value, written)
             }
-            (Op::Product(product), Op::Pairwise(pairwise)) => {
-                let [_, v] = pairwise.of_columns(Binary::Add, product.takes_bias()?)?;
-                let bias = self.constant(step.reads[v])?.into();
-                self.product(before, value)?.bias = Some(bias);
-                self.takes_over(before, value, written)
-            }
+            (
+                Op::Product(_) | Op::Conv2d(_) | Op::Depthwise(_) | Op::Deconv(_),
+                Op::Pairwise(_),
+            ) => self.scaled(at, before),
             (Op::Norm(norm), Op::Pairwise(pairwise)) => {
                 let of = |op| pairwise.of_columns(op, norm.n).map(|[_, v]| step.reads[v]);
                 let scale = of(Binary::Mul).filter(|_| norm.gamma.is_none() && norm.beta.is_none());
@@ -214,17 +227,22 @@ impl<'a> Fusing<'a> {
         let [x, v] = sides.map(|side| step.reads[side]);
         for (value, added) in [(x, v), (v, x)] {
             let Some(before) = self.before(value) else { continue };
-            let ready = self.writer[added].is_none_or(|writer| writer < before);
             let Some(Planned { op, reads, writes, .. }) = &mut self.steps[before] else {
                 continue;
             };
-            if value == added || !ready || writes[0] != value || !op.takes_residual() {
+            if value == added || writes[0] != value || !op.takes_residual() {
                 continue;
             }
             let Some(tail) = op.tail() else { continue };
             tail.residual = Some(reads.len());
             reads.push(added);
-            return self.takes_over(before, value, written);
+            if self.writer[added].is_none_or(|writer| writer < before) {
+                return self.takes_over(before, value, written);
+            }
+            // It waits for what is added: nobody else reads what it writes.
+            self.steps[at] = self.steps[before].take();
+            self.takes_over(at, value, written);
+            return Some(Folded::Kept);
         }
         None
     }
@@ -294,15 +312,13 @@ impl<'a> Fusing<'a> {
         Some(Folded::Kept)
     }
 
-    fn product(&mut self, at: usize, value: usize) -> Option<&mut super::einsum::Product> {
-        match self.steps[at].as_mut()? {
-            Planned { op: Op::Product(product), writes, .. } if writes[0] == value => Some(product),
-            _ => None,
-        }
-    }
-
     /// Step `before` writes `written` instead of `value`.
-    fn takes_over(&mut self, before: usize, value: usize, written: usize) -> Option<Folded> {
+    pub(super) fn takes_over(
+        &mut self,
+        before: usize,
+        value: usize,
+        written: usize,
+    ) -> Option<Folded> {
         self.steps[before].as_mut()?.writes[0] = written;
         self.writer[written] = Some(before);
         self.writer[value] = None;

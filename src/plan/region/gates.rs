@@ -1,11 +1,14 @@
 //! Activations that are written out: a value times a gate of itself.
 //!
 //! - x · sigmoid(x) is SiLU (Elfwing, Uchibe and Doya, 2017);
+//! - x · (x + 3, from 0 to 6), times a constant, is a multiple of hard-swish (Howard
+//!   and others, "Searching for MobileNetV3", 2019);
 //! - x · ½ · (1 + erf(x / √2)) and x · ½ · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))
 //!   are the two forms of GELU (Hendrycks and Gimpel, 2016).
 //!
 //! The factors may come in any order.
 
+use super::assemble::Planned;
 use super::fuse::{Folded, Fusing};
 use super::ops::Op;
 use crate::kernels::{Binary, Unary};
@@ -128,11 +131,34 @@ impl Fusing<'_> {
         }
     }
 
+    /// The steps that make x + 3, from 0 to 6, of x.
+    fn up_to_six(&self, x: usize, value: usize) -> Option<Vec<usize>> {
+        let (mut value, mut steps, mut bounds) =
+            (value, Vec::new(), [f32::NEG_INFINITY, f32::INFINITY]);
+        while let Some((at, op, read)) = self.function(value) {
+            let [low, high] = super::fuse::bounds(op)?;
+            // What comes later is the outer one.
+            bounds = [low, high].map(|v| v.max(bounds[0]).min(bounds[1]));
+            steps.push(at);
+            value = read;
+        }
+        let (at, operands) = self.sum(value)?;
+        let other = match operands {
+            [a, other] | [other, a] if a == x => other,
+            _ => return None,
+        };
+        steps.push(at);
+        (bounds == [0.0, 6.0] && matches!(self.constant(other)?, [3.0])).then_some(steps)
+    }
+
     /// The activation of x whose gate is `gate` times `constant`, and the steps
     /// that make the gate.
     fn gated(&self, x: usize, gate: usize, constant: f32) -> Option<(Unary, Vec<usize>)> {
         if let Some((at, Unary::Sigmoid, read)) = self.function(gate) {
             return (read == x && constant == 1.0).then(|| (Unary::Silu, vec![at]));
+        }
+        if let Some(steps) = self.up_to_six(x, gate) {
+            return Some((Unary::HardSwish, steps));
         }
         let (at, [function, one]) = self.sum(gate)?;
         if constant != 0.5 || !matches!(self.constant(one)?, [1.0]) {
@@ -154,14 +180,29 @@ impl Fusing<'_> {
         let found = either.map(|(x, gate)| (x, self.gated(x, gate, factors.constant)));
         let (x, (op, gate)) = found.filter_map(|(x, found)| Some((x, found?))).next()?;
         let inner = factors.steps.into_iter().filter(|step| *step != at);
+        let mut last = None;
         for step in inner.chain(gate) {
             let gone = self.steps[step].take()?;
             gone.reads.iter().for_each(|read| self.readers[*read] -= 1);
+            last = last.max(Some((step, gone)).map(|(step, gone)| (step, gone.writes[0])));
         }
         let step = self.steps[at].as_mut()?;
         step.reads.iter().for_each(|read| self.readers[*read] -= 1);
-        (step.op, step.reads) = (Op::Unary(op), vec![x]);
         self.readers[x] += 1;
+        let times = 6.0 * factors.constant;
+        match (op, last) {
+            (Unary::HardSwish, Some((before, value))) if times != 1.0 => {
+                // One of the steps that are gone is free for it.
+                let name = step.name.clone();
+                let scale = Unary::Affine { scale: times, shift: 0.0 };
+                (step.op, step.reads) = (Op::Unary(scale), vec![value]);
+                let (op, reads, writes) = (Op::Unary(op), vec![x], vec![value]);
+                self.steps[before] = Some(Planned { op, reads, writes, name });
+                (self.readers[value], self.writer[value]) = (1, Some(before));
+                self.fold(before);
+            }
+            _ => (step.op, step.reads) = (Op::Unary(op), vec![x]),
+        }
         Some(Folded::Again)
     }
 }

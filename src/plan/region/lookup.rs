@@ -101,7 +101,7 @@ fn counts(tensor: &Tensor) -> Option<i64> {
 
 /// The lookup that a product is, and where its indices come from.
 fn found(graph: &TypedModel, node: &TypedNode) -> Option<(Lookup, OutletId)> {
-    let context = Context { graph, node };
+    let context = Context { graph, node, channels_last: false };
     let (hot, weights) = einsum::plain(&context)?;
     let cast = alone(graph, *node.inputs.get(hot)?)?;
     cast.op_as::<Cast>().filter(|cast| cast.to == f32::datum_type())?;

@@ -1,7 +1,8 @@
 //! A node of the graph as steps.
 
 use super::ops::Op;
-use super::{conv, conv2d, einsum, elementwise, moves, recurs, rows};
+use super::{conv, conv2d, deconv, depthwise, einsum, elementwise, moves, recurs, rows};
+use std::collections::HashSet;
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
 
 /// What a step reads, or a node gives.
@@ -29,6 +30,8 @@ pub(super) struct Lowered {
     pub(super) steps: Vec<Draft>,
     /// What each output of the node is.
     pub(super) outputs: Vec<Ref>,
+    /// What it reads and gives lies channels last.
+    pub(super) channels_last: bool,
     written: usize,
 }
 
@@ -71,6 +74,17 @@ impl Lowered {
 pub(super) struct Context<'a> {
     pub(super) graph: &'a TypedModel,
     pub(super) node: &'a TypedNode,
+    /// Images, which the graph has channels first (NCHW or CHW), lie channels last.
+    pub(super) channels_last: bool,
+}
+
+/// The axes of an image of so many, channels last, as the graph counts them.
+fn last_axes(rank: usize) -> Option<&'static [usize]> {
+    match rank {
+        3 => Some(&[1, 2, 0]),
+        4 => Some(&[0, 2, 3, 1]),
+        _ => None,
+    }
 }
 
 /// The most floats that one value may have.
@@ -85,14 +99,62 @@ impl<'a> Context<'a> {
         self.outlet(*self.node.inputs.get(index)?)
     }
 
-    /// Dims of an input of floats.
+    /// Dims of an input of floats, as they lie.
     pub(super) fn input(&self, index: usize) -> Option<Vec<usize>> {
-        dims(self.input_fact(index)?)
+        self.laid(dims(self.input_fact(index)?)?)
     }
 
-    /// Dims of an output of floats.
+    /// Dims of an output of floats, as they lie.
     pub(super) fn output(&self, index: usize) -> Option<Vec<usize>> {
-        dims(&self.node.outputs.get(index)?.fact)
+        self.laid(dims(&self.node.outputs.get(index)?.fact)?)
+    }
+
+    /// Dims of an operand, and how far apart its elements lie along each; by the
+    /// axes of the graph. Constants lie as they are there.
+    pub(super) fn operand(&self, index: usize) -> Option<(Vec<usize>, Vec<usize>)> {
+        self.lying(self.input_fact(index)?)
+    }
+
+    /// The same of the result.
+    pub(super) fn result(&self) -> Option<(Vec<usize>, Vec<usize>)> {
+        self.lying(&self.node.outputs.first()?.fact)
+    }
+
+    fn lying(&self, fact: &TypedFact) -> Option<(Vec<usize>, Vec<usize>)> {
+        let dims = dims(fact)?;
+        if fact.konst.is_some() || !self.channels_last {
+            let strides = strides(&dims);
+            return Some((dims, strides));
+        }
+        let (axes, along) = (last_axes(dims.len())?, strides(&self.laid(dims.clone())?));
+        let mut of = vec![0; dims.len()];
+        axes.iter().zip(along).for_each(|(axis, stride)| of[*axis] = stride);
+        Some((dims, of))
+    }
+
+    /// What the graph says of each axis, as they lie.
+    pub(super) fn laid<T: Clone>(&self, of: Vec<T>) -> Option<Vec<T>> {
+        match self.channels_last {
+            true => Some(last_axes(of.len())?.iter().map(|a| of[*a].clone()).collect()),
+            false => Some(of),
+        }
+    }
+
+    /// Where an axis of the first input lies.
+    pub(super) fn axis(&self, axis: usize) -> usize {
+        let rank = self.input_fact(0).map_or(0, |fact| fact.rank());
+        let axes = last_axes(rank).filter(|_| self.channels_last);
+        axes.and_then(|axes| axes.iter().position(|a| *a == axis)).unwrap_or(axis)
+    }
+
+    /// An image of the graph, channels first: its dims, one image if they do not say
+    /// how many.
+    pub(super) fn image(&self, index: usize) -> Option<[usize; 4]> {
+        match *dims(self.input_fact(index)?)? {
+            [c, h, w] => Some([1, c, h, w]),
+            [n, c, h, w] => Some([n, c, h, w]),
+            _ => None,
+        }
     }
 
     /// An input that is a constant, of whatever type.
@@ -136,16 +198,42 @@ pub(super) fn strides(dims: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// `node` as steps; none when it is not for us.
-pub(super) fn lower(graph: &TypedModel, node: &TypedNode) -> Option<Lowered> {
-    let context = &Context { graph, node };
+/// `node` as steps; none when it is not for us. Of the outlets, `last` lie channels
+/// last: what reads one of them does its work so, too, where it can.
+pub(super) fn lower(
+    graph: &TypedModel,
+    node: &TypedNode,
+    last: &HashSet<OutletId>,
+) -> Option<Lowered> {
+    let context = &Context { graph, node, channels_last: false };
     // Every output and, but for indices, every input is of floats.
     (0..node.outputs.len()).try_for_each(|i| context.output(i).map(|_| ()))?;
+    if let Some(image) = channels_last(graph, node, last) {
+        return Some(Lowered { channels_last: true, ..image });
+    }
     einsum::lower(context)
         .or_else(|| conv::lower(context))
-        .or_else(|| conv2d::lower(context))
         .or_else(|| elementwise::lower(context))
         .or_else(|| rows::lower(context))
         .or_else(|| recurs::lower(context))
         .or_else(|| moves::lower(context))
+}
+
+fn channels_last(
+    graph: &TypedModel,
+    node: &TypedNode,
+    last: &HashSet<OutletId>,
+) -> Option<Lowered> {
+    let context = &Context { graph, node, channels_last: true };
+    let follows = |lowered: fn(&Context) -> Option<Lowered>| {
+        let follows = node.inputs.iter().any(|input| last.contains(input));
+        follows.then(|| lowered(context)).flatten()
+    };
+    conv2d::lower(context)
+        .or_else(|| depthwise::lower(context))
+        .or_else(|| deconv::lower(context))
+        .or_else(|| follows(einsum::lower))
+        .or_else(|| follows(elementwise::lower))
+        .or_else(|| follows(rows::lower))
+        .or_else(|| follows(moves::lower))
 }

@@ -14,6 +14,7 @@
 mod assemble;
 mod conv;
 mod conv2d;
+mod deconv;
 mod depthwise;
 mod einsum;
 mod elementwise;
@@ -29,6 +30,7 @@ mod ops;
 mod partition;
 mod recurs;
 mod rows;
+mod scale;
 #[cfg(test)]
 mod tests;
 

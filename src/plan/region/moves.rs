@@ -6,11 +6,13 @@ use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::MOST_AXES;
 use tract_onnx::prelude::Tensor;
+use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{
     Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
 };
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::nn::NearestUpsample;
 
 /// A box of elements that is copied; strides may be zero, or negative.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,11 +105,49 @@ fn placed(from: usize, dims: &[usize], x: (usize, Vec<isize>), to: &[usize], y0:
 fn slice(context: &Context, op: &Slice) -> Option<Lowered> {
     let (dims, to) = (context.input(0)?, context.output(0)?);
     let start = usize::try_from(op.start.to_i64().ok()?).ok()?;
-    let own = strides(&dims);
-    let (axis, len) = (*own.get(op.axis)?, *to.get(op.axis)?);
-    let fits = start.checked_add(len)? <= dims[op.axis] && to.len() == dims.len();
+    let (own, along) = (strides(&dims), context.axis(op.axis));
+    let (axis, len) = (*own.get(along)?, *to.get(along)?);
+    let fits = start.checked_add(len)? <= dims[along] && to.len() == dims.len();
     let part = placed(0, &to, (start * axis, signed(&own)), &to, 0);
     fits.then(|| moved(vec![part], None, 1, &to))
+}
+
+/// Every element of an image so many times along each axis.
+fn upsample(context: &Context, op: &NearestUpsample) -> Option<Lowered> {
+    let (dims, to) = (context.input(0)?, context.output(0)?);
+    let scales = context.laid(op.scales.to_vec())?;
+    let (own, out) = (strides(&dims), strides(&to));
+    let fits = to.iter().zip(dims.iter().zip(&scales)).all(|(to, (d, s))| *to == d * s);
+    if !fits || scales.len() != dims.len() {
+        return None;
+    }
+    // Each axis as two: an element, and its copies.
+    let (mut both, mut x, mut y) = (Vec::new(), Vec::new(), Vec::new());
+    for axis in 0..dims.len() {
+        both.push(dims[axis]);
+        x.push(own[axis] as isize);
+        y.push((out[axis] * scales[axis]) as isize);
+        if scales[axis] > 1 {
+            both.push(scales[axis]);
+            x.push(0);
+            y.push(out[axis] as isize);
+        }
+    }
+    Some(moved(vec![Part::new(0, &both, (0, x), (0, y))], None, 1, &to))
+}
+
+/// Every so manieth along an axis.
+fn downsample(context: &Context, op: &Downsample) -> Option<Lowered> {
+    let (dims, to) = (context.input(0)?, context.output(0)?);
+    let (mut own, along) = (signed(&strides(&dims)), context.axis(op.axis));
+    let stride = op.stride;
+    let last = op.modulo + (to.get(along)? - 1) * usize::try_from(stride).ok()?;
+    if last >= *dims.get(along)? {
+        return None;
+    }
+    let from = op.modulo * own[along] as usize;
+    own[along] *= stride;
+    Some(moved(vec![placed(0, &to, (from, own), &to, 0)], None, 1, &to))
 }
 
 fn moved(parts: Vec<Part>, ground: Option<f32>, reads: usize, to: &[usize]) -> Lowered {
@@ -117,15 +157,16 @@ fn moved(parts: Vec<Part>, ground: Option<f32>, reads: usize, to: &[usize]) -> L
 
 fn concat(context: &Context, op: &TypedConcat) -> Option<Lowered> {
     let to = context.output(0)?;
-    let axis = *strides(&to).get(op.axis)?;
+    let along = context.axis(op.axis);
+    let axis = *strides(&to).get(along)?;
     let (mut parts, mut at) = (Vec::new(), 0);
     let count = context.node.inputs.len();
     for from in 0..count {
         let dims = context.input(from)?;
         parts.push(placed(from, &dims, (0, signed(&strides(&dims))), &to, at * axis));
-        at += *dims.get(op.axis)?;
+        at += *dims.get(along)?;
     }
-    (count <= MOST_PARTS && at == to[op.axis]).then(|| moved(parts, None, count, &to))
+    (count <= MOST_PARTS && at == to[along]).then(|| moved(parts, None, count, &to))
 }
 
 fn broadcast(context: &Context) -> Option<Lowered> {
@@ -143,10 +184,11 @@ fn broadcast(context: &Context) -> Option<Lowered> {
 fn pad(context: &Context, op: &Pad) -> Option<Lowered> {
     let (dims, to) = (context.input(0)?, context.output(0)?);
     let (own, out) = (strides(&dims), strides(&to));
-    if op.pads.len() != dims.len() {
+    let pads = context.laid(op.pads.clone())?;
+    if pads.len() != dims.len() {
         return None;
     }
-    let begin: usize = op.pads.iter().zip(&out).map(|((before, _), stride)| before * stride).sum();
+    let begin: usize = pads.iter().zip(&out).map(|((before, _), stride)| before * stride).sum();
     let inside = placed(0, &dims, (0, signed(&own)), &to, begin);
     let mode = match &op.mode {
         PadMode::Constant(value) => {
@@ -155,9 +197,9 @@ fn pad(context: &Context, op: &Pad) -> Option<Lowered> {
         }
         other => other,
     };
-    let mut padded = (0..dims.len()).filter(|a| op.pads[*a] != (0, 0));
+    let mut padded = (0..dims.len()).filter(|a| pads[*a] != (0, 0));
     let axis = padded.next()?;
-    let (before, after, dim) = (op.pads[axis].0, op.pads[axis].1, dims[axis]);
+    let (before, after, dim) = (pads[axis].0, pads[axis].1, dims[axis]);
     if padded.next().is_some() {
         return None;
     }
@@ -248,15 +290,26 @@ fn axes(context: &Context, op: &AxisOp) -> Option<Lowered> {
 pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let node = context.node;
     if let Some(op) = node.op_as::<AxisOp>() {
-        axes(context, op)
+        match op {
+            // One image more or less.
+            AxisOp::Rm(0) | AxisOp::Add(0) if context.channels_last => {
+                context.output(0).and(context.input(0)).map(|_| Lowered::same())
+            }
+            _ if context.channels_last => None,
+            _ => axes(context, op),
+        }
     } else if let Some(op) = node.op_as::<Slice>() {
         slice(context, op)
+    } else if let Some(op) = node.op_as::<NearestUpsample>() {
+        upsample(context, op)
+    } else if let Some(op) = node.op_as::<Downsample>() {
+        downsample(context, op)
     } else if let Some(op) = node.op_as::<TypedConcat>() {
         concat(context, op)
     } else if let Some(op) = node.op_as::<Pad>() {
         pad(context, op)
     } else if let Some(op) = node.op_as::<Gather>() {
-        gather(context, op)
+        (!context.channels_last).then(|| gather(context, op)).flatten()
     } else if node.op_is::<MultiBroadcastTo>() {
         broadcast(context)
     } else {

@@ -2,13 +2,15 @@
 
 use super::MOST_WRITES;
 use super::conv2d::Conv2d;
-use super::depthwise::Depthwise;
+use super::deconv::Deconv;
+use super::depthwise::{Depthwise, Pool};
 use super::einsum::Product;
 use super::elementwise::Pairwise;
 use super::fuse::Tail;
 use super::memory::Mapped;
 use super::moves::Moves;
 use super::recurs::Layer;
+use super::scale::Change;
 use crate::kernels::{self, Isa, Reduce, Unary};
 
 /// An operation over what a step reads and writes.
@@ -20,6 +22,10 @@ pub(super) enum Op {
     Conv2d(Conv2d),
     /// One of every channel by itself.
     Depthwise(Depthwise),
+    /// One that is transposed.
+    Deconv(Deconv),
+    /// A pool over two axes.
+    Pool(Pool),
     /// One function of every element.
     Unary(Unary),
     /// One function of pairs of elements.
@@ -71,6 +77,14 @@ impl Norm {
 }
 
 impl Op {
+    /// Axes in another order, those of one left out.
+    pub(super) fn permute(dims: &[usize], axes: &[usize]) -> Op {
+        let kept: Vec<usize> = (0..dims.len()).filter(|a| dims[*a] > 1).collect();
+        let place = |axis: &usize| kept.iter().position(|k| k == axis);
+        let axes = axes.iter().filter_map(place).collect();
+        Op::Permute { dims: kept.iter().map(|a| dims[*a]).collect(), axes }
+    }
+
     /// The value read that the value written may take the place of.
     pub(super) fn in_place(&self) -> Option<usize> {
         match self {
@@ -83,6 +97,8 @@ impl Op {
             Op::Product(_)
             | Op::Conv2d(_)
             | Op::Depthwise(_)
+            | Op::Deconv(_)
+            | Op::Pool(_)
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
@@ -90,11 +106,44 @@ impl Op {
         }
     }
 
+    /// The columns of what it writes, where each is one of a product's or a filter.
+    pub(super) fn columns(&self) -> Option<usize> {
+        match self {
+            Op::Product(product) => product.columns(),
+            Op::Conv2d(conv) => Some(conv.filters()),
+            Op::Deconv(conv) => Some(conv.filters()),
+            Op::Depthwise(conv) => Some(conv.channels()),
+            _ => None,
+        }
+    }
+
+    /// Makes what is done to each column part of the weights; false where
+    /// something else comes before that.
+    pub(super) fn change(&mut self, change: Change) -> bool {
+        if !self.tail().is_some_and(|tail| tail.is_empty()) {
+            return false;
+        }
+        match (self, change) {
+            (Op::Product(product), Change::Scale(by)) => product.scale(&by),
+            (Op::Product(product), Change::Shift(by)) => product.shift(&by),
+            (Op::Conv2d(conv), Change::Scale(by)) => conv.scale(&by),
+            (Op::Conv2d(conv), Change::Shift(by)) => conv.shift(&by),
+            (Op::Deconv(conv), Change::Scale(by)) => conv.scale(&by),
+            (Op::Deconv(conv), Change::Shift(by)) => conv.shift(&by),
+            (Op::Depthwise(conv), Change::Scale(by)) => conv.scale(&by),
+            (Op::Depthwise(conv), Change::Shift(by)) => conv.shift(&by),
+            _ => return false,
+        }
+        true
+    }
+
     /// What else is done where it writes, for who adds to it.
     pub(super) fn tail(&mut self) -> Option<&mut Tail> {
         match self {
             Op::Product(product) => Some(&mut product.tail),
-            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => Some(tail),
+            Op::Conv2d(Conv2d { tail, .. })
+            | Op::Deconv(Deconv { tail, .. })
+            | Op::Depthwise(Depthwise { tail, .. }) => Some(tail),
             _ => None,
         }
     }
@@ -103,20 +152,20 @@ impl Op {
     pub(super) fn takes_residual(&self) -> bool {
         match self {
             Op::Product(product) => product.takes_residual(),
-            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => {
-                tail.is_empty()
-            }
+            Op::Conv2d(Conv2d { tail, .. })
+            | Op::Deconv(Deconv { tail, .. })
+            | Op::Depthwise(Depthwise { tail, .. }) => tail.is_empty(),
             _ => false,
         }
     }
 
-    /// Whether a relu where it writes costs nothing.
-    pub(super) fn takes_relu(&self) -> bool {
+    /// Whether bounds where it writes cost nothing.
+    pub(super) fn takes_clamp(&self) -> bool {
         match self {
-            Op::Product(product) => product.takes_relu(),
-            Op::Conv2d(Conv2d { tail, .. }) | Op::Depthwise(Depthwise { tail, .. }) => {
-                tail.then.is_empty()
-            }
+            Op::Product(product) => product.takes_clamp(),
+            Op::Conv2d(Conv2d { tail, .. })
+            | Op::Deconv(Deconv { tail, .. })
+            | Op::Depthwise(Depthwise { tail, .. }) => tail.then.is_empty(),
             _ => false,
         }
     }
@@ -134,7 +183,9 @@ impl Op {
         match self {
             Op::Product(product) => product.run(isa, reads, y, scratch),
             Op::Conv2d(conv) => conv.run(isa, reads, y, scratch),
-            Op::Depthwise(conv) => conv.run(isa, reads, y, scratch),
+            Op::Depthwise(conv) => conv.run(isa, reads, y),
+            Op::Deconv(conv) => conv.run(isa, reads, y),
+            Op::Pool(pool) => pool.run(isa, reads, y),
             Op::Unary(op) => match in_place {
                 true => kernels::unary_in_place(isa, *op, y),
                 false => kernels::unary(isa, *op, reads.get(0), y),
@@ -174,6 +225,8 @@ impl Op {
             Op::Product(_) => "product",
             Op::Conv2d(_) => "conv",
             Op::Depthwise(_) => "depthwise",
+            Op::Deconv(_) => "deconv",
+            Op::Pool(_) => "pool",
             Op::Unary(_) => "unary",
             Op::Pairwise(_) => "pairwise",
             Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",
@@ -191,6 +244,7 @@ impl Op {
             Op::Product(product) => product.flop(),
             Op::Conv2d(conv) => conv.flop(),
             Op::Depthwise(conv) => conv.flop(),
+            Op::Deconv(conv) => conv.flop(),
             Op::Recur(layer) => layer.flop(),
             _ => 0,
         }
@@ -201,6 +255,7 @@ impl Op {
         match self {
             Op::Product(product) => product.weight_bytes(),
             Op::Conv2d(conv) => conv.weight_bytes(),
+            Op::Deconv(conv) => conv.weight_bytes(),
             _ => 0,
         }
     }

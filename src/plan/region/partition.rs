@@ -24,9 +24,14 @@ fn is_given(node: &TypedNode) -> bool {
 /// The steps of each node that is for us, by node; `order` has all that are computed.
 fn steps(graph: &TypedModel, order: &[usize]) -> TractResult<Vec<Option<Lowered>>> {
     let mut lowered: Vec<Option<Lowered>> = graph.nodes.iter().map(|_| None).collect();
+    let mut last = HashSet::new();
     for id in order {
         work::check()?;
-        lowered[*id] = lower(graph, &graph.nodes[*id]);
+        let node = &graph.nodes[*id];
+        lowered[*id] = lower(graph, node, &last);
+        if lowered[*id].as_ref().is_some_and(|l| l.channels_last) {
+            last.extend((0..node.outputs.len()).map(|slot| OutletId::new(*id, slot)));
+        }
     }
     Ok(lowered)
 }

@@ -17,19 +17,24 @@ fn around(dims: &[usize], axes: &[usize]) -> Option<[usize; 3]> {
     Some([between(0, first)?, between(first, last + 1)?, between(last + 1, dims.len())?])
 }
 
-fn softmax(dims: &[usize], op: &Softmax) -> Option<Op> {
+/// Where axes of the graph lie.
+fn laid(context: &Context, axes: &[usize]) -> Vec<usize> {
+    axes.iter().map(|axis| context.axis(*axis)).collect()
+}
+
+fn softmax(context: &Context, dims: &[usize], op: &Softmax) -> Option<Op> {
     let log = op.kind == SoftmaxKind::LogSoftmax;
     if op.quant_output_dt.is_some() {
         return None;
     }
-    match around(dims, &op.axes)? {
+    match around(dims, &laid(context, &op.axes))? {
         [_, n, 1] => Some(Op::Softmax { n, log }),
         strided if !log => Some(Op::SoftmaxStrided(strided)),
         _ => None,
     }
 }
 
-fn reduce(dims: &[usize], op: &Reduce) -> Option<Op> {
+fn reduce(context: &Context, dims: &[usize], op: &Reduce) -> Option<Op> {
     let reduction = match op.reducer {
         Reducer::Sum => Reduction::Sum,
         Reducer::Max => Reduction::Max,
@@ -38,29 +43,40 @@ fn reduce(dims: &[usize], op: &Reduce) -> Option<Op> {
         Reducer::MeanOfSquares => Reduction::MeanSquare,
         _ => return None,
     };
-    Some(Op::Reduce { op: reduction, dims: around(dims, &op.axes)? })
+    Some(Op::Reduce { op: reduction, dims: around(dims, &laid(context, &op.axes))? })
 }
 
-fn rms_norm(dims: &[usize], op: &RmsNorm) -> Option<Op> {
+/// Along whatever axis: where it is not the last one, by way of an order in which it
+/// is.
+fn rms_norm(context: &Context, dims: &[usize], op: &RmsNorm) -> Option<Lowered> {
     let [eps] = floats(&op.eps)? else { return None };
-    match around(dims, &[op.axis])? {
-        [_, n, 1] => {
-            let (is_centred, gamma, beta) = (false, None, None);
-            Some(Op::Norm(Norm { n, eps: *eps, is_centred, gamma, beta }))
-        }
-        _ => None,
+    let [outer, n, inner] = around(dims, &[context.axis(op.axis)])?;
+    let (is_centred, gamma, beta) = (false, None, None);
+    let norm = Op::Norm(Norm { n, eps: *eps, is_centred, gamma, beta });
+    let (mut lowered, len) = (Lowered::default(), outer * n * inner);
+    let mut value = Ref::Input(0);
+    if inner > 1 {
+        let turn = Op::permute(&[outer, n, inner], &[0, 2, 1]);
+        value = lowered.step(turn, vec![value], len);
     }
+    value = lowered.step(norm, vec![value], len);
+    if inner > 1 {
+        let back = Op::permute(&[outer, inner, n], &[0, 2, 1]);
+        value = lowered.step(back, vec![value], len);
+    }
+    lowered.outputs.push(value);
+    Some(lowered)
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let dims = context.input(0)?;
     let node = context.node;
     let op = if let Some(op) = node.op_as::<Softmax>() {
-        softmax(&dims, op)?
+        softmax(context, &dims, op)?
     } else if let Some(op) = node.op_as::<Reduce>() {
-        reduce(&dims, op)?
+        reduce(context, &dims, op)?
     } else {
-        rms_norm(&dims, node.op_as::<RmsNorm>()?)?
+        return rms_norm(context, &dims, node.op_as::<RmsNorm>()?);
     };
     Some(Lowered::one(op, vec![Ref::Input(0)], context.output(0)?.iter().product()))
 }
