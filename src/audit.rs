@@ -129,7 +129,7 @@ audit! {
     shared [kernels::PackedRef<'static>, kernels::Operand<'static>, kernels::Gemm<'static>,
             kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>,
             kernels::Windows<'static>, kernels::Winograd<'static>, kernels::Depthwise<'static>,
-            kernels::Pool<'static>]
+            kernels::Pool<'static>, kernels::Taps<'static>]
         "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
     global [kernels::isa::CAP]
         "which instructions are allowed", "an atomic", "tests/c/isa.c";

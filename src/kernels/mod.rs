@@ -16,6 +16,7 @@
 //!   over images whose channels lie together;
 //! - [`Winograd`]: convolutions of 3×3, channels last, with a [`Filter`] made for
 //!   them;
+//! - [`blend`]: weighted sums of places, for images of another size;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
@@ -23,6 +24,7 @@
 
 mod aligned;
 mod binary;
+mod blend;
 mod cells;
 mod copy;
 mod depthwise;
@@ -49,6 +51,7 @@ pub use binary::{
     Binary, Operand, binary, binary_columns, binary_columns_in_place, binary_in_place, binary_rows,
     binary_rows_in_place,
 };
+pub use blend::{Taps, blend};
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;

@@ -1,7 +1,7 @@
 //! A node of the graph as steps.
 
 use super::ops::Op;
-use super::{conv, conv2d, deconv, depthwise, einsum, elementwise, moves, recurs, rows};
+use super::{conv, conv2d, deconv, depthwise, einsum, elementwise, moves, recurs, resize, rows};
 use std::collections::HashSet;
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
 
@@ -232,6 +232,7 @@ fn channels_last(
     conv2d::lower(context)
         .or_else(|| depthwise::lower(context))
         .or_else(|| deconv::lower(context))
+        .or_else(|| resize::lower(context))
         .or_else(|| follows(einsum::lower))
         .or_else(|| follows(elementwise::lower))
         .or_else(|| follows(rows::lower))

@@ -29,6 +29,7 @@ mod node;
 mod ops;
 mod partition;
 mod recurs;
+mod resize;
 mod rows;
 mod scale;
 #[cfg(test)]

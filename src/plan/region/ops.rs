@@ -10,6 +10,7 @@ use super::fuse::Tail;
 use super::memory::Mapped;
 use super::moves::Moves;
 use super::recurs::Layer;
+use super::resize::Resize;
 use super::scale::Change;
 use crate::kernels::{self, Isa, Reduce, Unary};
 
@@ -26,6 +27,8 @@ pub(super) enum Op {
     Deconv(Deconv),
     /// A pool over two axes.
     Pool(Pool),
+    /// Images at another size.
+    Resize(Resize),
     /// One function of every element.
     Unary(Unary),
     /// One function of pairs of elements.
@@ -99,6 +102,7 @@ impl Op {
             | Op::Depthwise(_)
             | Op::Deconv(_)
             | Op::Pool(_)
+            | Op::Resize(_)
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
@@ -185,6 +189,7 @@ impl Op {
             Op::Conv2d(conv) => conv.run(isa, reads, y, scratch),
             Op::Depthwise(conv) => conv.run(isa, reads, y),
             Op::Deconv(conv) => conv.run(isa, reads, y),
+            Op::Resize(resize) => resize.run(isa, reads, y, scratch),
             Op::Pool(pool) => pool.run(isa, reads, y),
             Op::Unary(op) => match in_place {
                 true => kernels::unary_in_place(isa, *op, y),
@@ -227,6 +232,7 @@ impl Op {
             Op::Depthwise(_) => "depthwise",
             Op::Deconv(_) => "deconv",
             Op::Pool(_) => "pool",
+            Op::Resize(_) => "resize",
             Op::Unary(_) => "unary",
             Op::Pairwise(_) => "pairwise",
             Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",

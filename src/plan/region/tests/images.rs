@@ -3,7 +3,9 @@
 use super::*;
 use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::cnn::{Deconv, MaxPool, SumPool};
-use tract_onnx::tract_core::ops::nn::NearestUpsample;
+use tract_onnx::tract_core::ops::nn::{
+    CoordTransformer, Interpolator, Nearest, NearestUpsample, Resize,
+};
 
 fn konst(model: &mut TypedModel, dims: &[usize], seed: u64) -> OutletId {
     model.add_const(format!("c{}", model.nodes.len()), numbers(dims, seed)).unwrap()
@@ -179,5 +181,31 @@ fn pools_and_transposed_convolutions() {
         model.select_output_outlets(&[y]).unwrap();
         let region = check(&model, &format!("transposed {kernel:?}"));
         assert_eq!(region.steps.len(), 3, "{:?}", names(&region));
+    }
+}
+
+#[test]
+fn images_at_another_size() {
+    let ways = ["asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel"];
+    for (way, interpolator) in ways.iter().flat_map(|way| {
+        let of = [Interpolator::Nearest, Interpolator::Linear, Interpolator::Cubic];
+        of.map(|interpolator| (way, interpolator))
+    }) {
+        for scales in [[2.0, 2.0], [1.5, 0.5], [0.7, 3.0]] {
+            let mut model = TypedModel::default();
+            let x = source(&mut model, "x", &[2, 20, 6, 10]);
+            let factors = tensor1(&[1f32, 1.0, scales[0], scales[1]]);
+            let factors = model.add_const("scales", factors).unwrap();
+            let op = Resize {
+                coord_transformer: CoordTransformer::parse(way).unwrap(),
+                interpolator: interpolator.clone(),
+                nearest: Nearest::Floor,
+                optional_scales_input: Some(1),
+                optional_sizes_input: None,
+            };
+            let y = wire(&mut model, op, &[x, factors]);
+            model.select_output_outlets(&[y]).unwrap();
+            check(&model, &format!("{way} {interpolator:?} {scales:?}"));
+        }
     }
 }

@@ -1,0 +1,83 @@
+//! Resized images, channels last: an axis after the other, as tract has them.
+
+use super::lower::{Context, Lowered, Ref, floats};
+use super::memory::Mapped;
+use super::ops::Op;
+use crate::kernels::{self, Isa, Taps};
+use tract_onnx::tract_core::ops::nn::Resize as Given;
+
+/// What each place along an axis is made of.
+#[derive(Debug)]
+struct Axis {
+    window: usize,
+    indices: Vec<usize>,
+    weights: Vec<f32>,
+}
+
+impl Axis {
+    fn len(&self) -> usize {
+        self.indices.len() / self.window
+    }
+
+    /// The taps of so many places from `first` on.
+    fn taps(&self, first: usize, count: usize) -> Taps<'_> {
+        let taps = first * self.window..(first + count) * self.window;
+        let (indices, weights) = (&self.indices[taps.clone()], &self.weights[taps]);
+        Taps { window: self.window, indices, weights }
+    }
+}
+
+/// Images at another size.
+#[derive(Debug)]
+pub(super) struct Resize {
+    batch: usize,
+    channels: usize,
+    from: [usize; 2],
+    rows: Axis,
+    columns: Axis,
+}
+
+impl Resize {
+    /// `row` is memory for one row of an image.
+    pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], row: &mut [f32]) {
+        let line = self.from[1] * self.channels;
+        let to = self.columns.len() * self.channels;
+        let images = reads.get(0).chunks_exact(self.from[0] * line);
+        for (x, y) in images.zip(y.chunks_exact_mut(self.rows.len() * to)).take(self.batch) {
+            for (at, y) in y.chunks_exact_mut(to).enumerate() {
+                kernels::blend(isa, self.rows.taps(at, 1), line, x, row);
+                let columns = self.columns.taps(0, self.columns.len());
+                kernels::blend(isa, columns, self.channels, row, y);
+            }
+        }
+    }
+}
+
+pub(super) fn lower(context: &Context) -> Option<Lowered> {
+    let op = context.node.op_as::<Given>()?;
+    let ([batch, channels, height, width], to) = (context.image(0)?, context.output(0)?);
+    let [_, rows, columns, _] = to[..] else { return None };
+    let scales = op.optional_scales_input.and_then(|index| context.constant(index));
+    let scales = scales.and_then(floats).filter(|scales| scales.len() == to.len());
+    let ratio = |to: usize, from: usize| to as f32 / from as f32;
+    let scales = match scales {
+        Some([n, c, h, w]) => ([*n, *c] == [1.0, 1.0]).then_some([*h, *w])?,
+        _ => [ratio(rows, height), ratio(columns, width)],
+    };
+    if to != [batch, rows, columns, channels] {
+        return None;
+    }
+    let axis = |scale: f32, from: usize, to: usize| {
+        let plan = op.plan_axis(scale, from, to);
+        let within = !plan.extrapolated.contains(&true) && plan.window > 0;
+        let (window, indices, weights) = (plan.window, plan.indices, plan.weights);
+        within.then_some(Axis { window, indices, weights })
+    };
+    let (rows, columns) = (axis(scales[0], height, rows)?, axis(scales[1], width, columns)?);
+    let resize = Resize { batch, channels, from: [height, width], rows, columns };
+    let writes = vec![to.iter().product(), width * channels];
+    let mut lowered = Lowered::default();
+    let value = lowered.step_of(Op::Resize(resize), vec![Ref::Input(0)], writes);
+    lowered.outputs.push(value);
+    Some(lowered)
+}
