@@ -110,6 +110,7 @@ impl Assembly {
     ) -> Option<usize> {
         match of {
             Ref::Input(at) => self.outlet(graph, *node.inputs.get(at)?, last),
+            Ref::Plain(at) => self.outlet(graph, *node.inputs.get(at)?, false),
             Ref::Written(at) => written.get(at).copied(),
         }
     }

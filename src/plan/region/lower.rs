@@ -8,8 +8,10 @@ use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, Ty
 /// What a step reads, or a node gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ref {
-    /// An input of the node.
+    /// An input of the node, as the node lies.
     Input(usize),
+    /// An input of the node, as it is in the graph.
+    Plain(usize),
     /// A value that a step of the node wrote.
     Written(usize),
 }
@@ -233,8 +235,21 @@ fn channels_last(
         .or_else(|| depthwise::lower(context))
         .or_else(|| deconv::lower(context))
         .or_else(|| resize::lower(context))
-        .or_else(|| follows(einsum::lower))
+        .or_else(|| follows(products))
         .or_else(|| follows(elementwise::lower))
         .or_else(|| follows(rows::lower))
         .or_else(|| follows(moves::lower))
+}
+
+/// A product of images and constants, which lie as they do in the graph.
+fn products(context: &Context) -> Option<Lowered> {
+    let mut lowered = einsum::lower(context)?;
+    for of in lowered.steps.iter_mut().flat_map(|step| &mut step.reads) {
+        if let Ref::Input(at) = *of
+            && context.constant(at).is_some()
+        {
+            *of = Ref::Plain(at);
+        }
+    }
+    Some(lowered)
 }

@@ -209,3 +209,39 @@ fn images_at_another_size() {
         }
     }
 }
+
+#[test]
+fn a_matrix_of_weights_is_no_image() {
+    let mut model = TypedModel::default();
+    let x = source(&mut model, "x", &[1, 8, 9, 6]);
+    let y = conv(&mut model, x, [8, 12], 1);
+    let w = konst(&mut model, &[10, 6, 12], 6);
+    let op = EinSum::new("nctf,ofc->not".parse().unwrap(), f32::datum_type());
+    let y = wire(&mut model, op, &[y, w]);
+    let shift = konst(&mut model, &[1, 10, 1], 7);
+    let y = wire(&mut model, math::add(), &[y, shift]);
+    model.select_output_outlets(&[y]).unwrap();
+    check(&model, "a product after a convolution");
+}
+
+/// What is done to blocks of rows, one after the other.
+#[test]
+fn large_images_are_done_in_blocks() {
+    for (channels, filters, group, dilations) in
+        [(1, 16, 1, [2, 1]), (16, 16, 16, [1, 1]), (16, 24, 1, [2, 1]), (3, 40, 1, [1, 1])]
+    {
+        let mut model = TypedModel::default();
+        let x = source(&mut model, "x", &[1, channels, 70, 129]);
+        let w = konst(&mut model, &[filters, channels / group, 3, 3], 3);
+        let b = konst(&mut model, &[filters], 4);
+        let mut pool_spec = spec([channels, filters], [3, 3], [1, 1], 1);
+        pool_spec.dilations = Some(TVec::from_slice(&dilations));
+        let conv = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group, q_params: None };
+        let y = wire(&mut model, conv, &[x, w, b]);
+        let y = wire(&mut model, nn::leaky_relu(0.1), &[y]);
+        let pool_spec = spec([filters, filters], [1, 4], [1, 4], 0);
+        let y = wire(&mut model, MaxPool { pool_spec, with_index_outputs: None }, &[y]);
+        model.select_output_outlets(&[y]).unwrap();
+        check(&model, &format!("{channels} to {filters} of {group}"));
+    }
+}
