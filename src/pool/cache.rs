@@ -39,7 +39,6 @@ pub(super) struct Cache {
     shared_hits: Cell<u64>,
     misses: Cell<u64>,
     pub(super) source_calls: Cell<u64>,
-    runs: Cell<usize>,
 }
 
 thread_local! {
@@ -84,7 +83,6 @@ impl Cache {
             shared_hits: Cell::new(0),
             misses: Cell::new(0),
             source_calls: Cell::new(0),
-            runs: Cell::new(0),
         }
     }
 
@@ -127,13 +125,11 @@ impl Cache {
         }
     }
 
-    /// A run of so many bytes of the thread's shard, or NULL, and how many runs
-    /// the thread took before.
-    pub(super) fn take_run(&self, kind: Kind, bytes: usize) -> (*mut u8, usize) {
+    /// A run of so many bytes of the thread's shard, or NULL.
+    pub(super) fn take_run(&self, kind: Kind, bytes: usize) -> *mut u8 {
         self.open();
-        let turn = self.runs.replace(self.runs.get().wrapping_add(1));
         let taken = shard::take_run(self.shard.get(), source::current(), kind, bytes);
-        (self.counted(&taken), turn)
+        self.counted(&taken)
     }
 
     /// A block that the shard gave.

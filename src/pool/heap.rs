@@ -69,10 +69,19 @@ pub fn block_bytes(layout: Layout) -> usize {
     }
 }
 
-/// How much longer a run is than its block, which begins at another cache line
-/// of the first page each time: blocks that all began at a page would share the
-/// few cache sets that such lines have. (jemalloc does so, too.)
+/// How much longer a run is than its block, which begins at some cache line of
+/// the first page: blocks that all began at a page would share the few cache sets
+/// that such lines have. (jemalloc does so, too.)
 const COLOURS: usize = 64;
+
+/// Where in its first page the block of a run begins: a run at the same place has
+/// the same lines again, so a run that is like the last one finds them near.
+fn colour(run: *mut u8) -> usize {
+    // The uppermost bits of a product with the golden ratio are spread the most
+    // (Knuth, "The Art of Computer Programming", 6.4).
+    let page = (run.addr() / MOST_ALIGN) as u64;
+    (page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - COLOURS.ilog2())) as usize * 64
+}
 /// From this size on, so that a page more is little.
 const COLOURED: usize = 128 << 10;
 
@@ -134,12 +143,12 @@ fn take_small(cache: &Cache, owner: Id, class: usize) -> (*mut u8, i64) {
 
 fn take_run(cache: &Cache, owner: Id, layout: Layout, size: usize) -> (*mut u8, i64) {
     let kind = kind(size);
-    let (run, turn) = cache.take_run(kind, run_bytes(size));
+    let run = cache.take_run(kind, run_bytes(size));
     if run.is_null() {
         return (run, 0);
     }
     let coloured = layout.align() <= 64 && size >= COLOURED;
-    let begin = if coloured { turn % COLOURS * 64 } else { 0 };
+    let begin = if coloured { colour(run) } else { 0 };
     // SAFETY: a run of this kind, ours (invariant 10); it is longer than the
     // block by as much.
     let block = unsafe {
