@@ -27,6 +27,7 @@ mod recurrent;
 mod reduce;
 mod rewrite;
 mod sequences;
+mod simplify;
 mod slices;
 mod streaming;
 mod strings;
@@ -172,7 +173,8 @@ fn steps(model: &TypedModel) -> usize {
 
 /// Brings a graph into tract's simplest form, in a bounded number of steps.
 pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
-    Optimizer::declutter().stopping_at(steps(model)).optimize(model)
+    let steps = steps(model);
+    simplify::optimize(&Optimizer::declutter().stopping_at(steps), model, steps)
 }
 
 /// Picks tract's kernels for a simplified graph, in a bounded number of steps.
