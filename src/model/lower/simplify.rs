@@ -10,6 +10,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::change_axes::AxisChange;
 use tract_onnx::tract_hir::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_hir::tract_core::ops::dummy::Dummy;
+use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::tract_core::optim::change_axes::{ChangeAxes, change_axes};
@@ -22,16 +23,26 @@ pub(super) fn optimize(
     steps: usize,
 ) -> TractResult<()> {
     let _proofs = model.symbols.proof_cache_session();
-    let mut run = Run { session: optimizer.session(), seen: HashSet::new(), left: steps };
+    let session = optimizer.session();
+    let mut run = Run { session, seen: HashSet::new(), left: steps, rewritten: 0 };
+    let mut passes = optimizer.passes.clone();
+    let axes = format!("{:?}", ChangeAxes::default());
+    if let Some(at) = passes.iter().position(|pass| format!("{pass:?}") == axes) {
+        passes[at] = Box::new(Axes::default());
+        // What earlier passes made of weights is computed, not changed step by step.
+        passes.splice(at..at, Optimizer::prop_consts().passes);
+    }
+    // What the graph was when a pass found nothing in it.
+    let mut done = vec![None; passes.len()];
     model.compact()?;
     loop {
         let before = run.left;
-        for pass in &optimizer.passes {
-            let is_of_axes = format!("{pass:?}") == format!("{:?}", ChangeAxes::default());
-            let mut pass = pass.clone();
-            let pass: &mut dyn TypedPass =
-                if is_of_axes { &mut Axes::default() } else { pass.as_mut() };
-            run.to_its_end(pass, model).with_context(|| format!("running pass {pass:?}"))?;
+        for (pass, done) in passes.iter_mut().zip(&mut done) {
+            if *done != Some(run.version()) {
+                run.to_its_end(pass.as_mut(), model)
+                    .with_context(|| format!("running pass {pass:?}"))?;
+                *done = Some(run.version());
+            }
         }
         if run.left == before || run.left == 0 {
             return Ok(());
@@ -45,9 +56,16 @@ struct Run<'a> {
     /// Patches that are not applied twice.
     seen: HashSet<String>,
     left: usize,
+    /// How often a pass changed a graph without a patch.
+    rewritten: usize,
 }
 
 impl Run<'_> {
+    /// Another one for another graph.
+    fn version(&self) -> (usize, usize) {
+        (self.left, self.rewritten)
+    }
+
     /// Until the pass changes nothing.
     fn to_its_end(&mut self, pass: &mut dyn TypedPass, model: &mut TypedModel) -> TractResult<()> {
         loop {
@@ -79,7 +97,7 @@ impl Run<'_> {
                 return Ok(());
             }
         }
-        pass.run_direct(model)?;
+        self.rewritten += usize::from(pass.run_direct(model)?);
         Ok(())
     }
 }
@@ -168,10 +186,12 @@ fn name(graph: &mut TypedModel, id: usize) {
     graph.nodes[id].name = unique;
 }
 
-/// tract's pass of the same kind, that leaves the weights of convolutions alone.
-#[derive(Debug, Clone, Default)]
+/// tract's pass of the same kind, that leaves weights alone, and does not look again at
+/// what was found not to change before a turn of it is over.
+#[derive(Clone, Default)]
 struct Axes {
     tried: HashSet<AxisChange>,
+    explored: HashSet<AxisChange>,
     at: usize,
 }
 
@@ -180,23 +200,36 @@ impl Axes {
         &mut self,
         model: &TypedModel,
         locked: &[OutletId],
-        explored: &mut HashSet<AxisChange>,
         change: AxisChange,
     ) -> TractResult<Option<TypedModelPatch>> {
-        if !self.tried.insert(change.clone()) || is_kernel(model, change.outlet) {
+        if !self.tried.insert(change.clone()) || are_weights(model, change.outlet) {
             return Ok(None);
         }
-        let patch = change_axes(model, &change, locked, &[], explored)
+        let patch = change_axes(model, &change, locked, &[], &mut self.explored)
             .with_context(|| format!("making a patch for {change:?}"))?;
         Ok(patch.map(|(patch, _)| patch))
     }
 }
 
-/// Whether an outlet is the kernel of a convolution, whose axes stay.
-fn is_kernel(model: &TypedModel, outlet: OutletId) -> bool {
-    let node = &model.nodes[outlet.node];
-    let readers = || node.outputs[outlet.slot].successors.iter();
-    node.op_is::<Const>() && readers().any(|r| r.slot == 1 && model.nodes[r.node].op_is::<Conv>())
+/// Whether an outlet is constant floats of convolutions and products alone, which copies
+/// would be made of to no end: kernels have the axes they have, and axes of one element
+/// are none to a product.
+fn are_weights(model: &TypedModel, outlet: OutletId) -> bool {
+    let (node, fact) = (&model.nodes[outlet.node], &model.nodes[outlet.node].outputs[outlet.slot]);
+    let weighed = |reader: &InletId| {
+        let op = &model.nodes[reader.node].op;
+        op.is::<EinSum>() || op.is::<Conv>() && reader.slot == 1
+    };
+    node.op_is::<Const>()
+        && fact.fact.datum_type == f32::datum_type()
+        && !fact.successors.is_empty()
+        && fact.successors.iter().all(weighed)
+}
+
+impl std::fmt::Debug for Axes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("axes")
+    }
 }
 
 impl TypedPass for Axes {
@@ -210,7 +243,6 @@ impl TypedPass for Axes {
         _: &mut OptimizerSession,
         model: &TypedModel,
     ) -> TractResult<Option<TypedModelPatch>> {
-        let mut explored = HashSet::new();
         let locked = [model.output_outlets()?, model.input_outlets()?].concat();
         for node in model.nodes.iter().skip(self.at).filter(|n| !n.op_is::<Dummy>()) {
             let suggested = node.op.suggested_axis_changes()?.into_iter();
@@ -222,7 +254,7 @@ impl TypedPass for Axes {
             });
             for (outlet, op) in suggested.chain(ones) {
                 let change = AxisChange { outlet, op };
-                let patch = self.patch(model, &locked, &mut explored, change)?;
+                let patch = self.patch(model, &locked, change)?;
                 if patch.is_some() {
                     self.at = node.id;
                     return Ok(patch);
