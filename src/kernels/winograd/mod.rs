@@ -27,6 +27,7 @@ use crate::error::{self, Result};
 use plan::Plan;
 use transform::{Block, Input, Output};
 
+mod filters;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -76,15 +77,24 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Transforms the filters whose weights are `at(filter, channel, [row,
-    /// column])`.
+    /// Transforms filters of 3×3, whose weights are one channel after the other, and one
+    /// filter after the other.
     ///
     /// Fails when there is no memory.
-    pub fn new(
+    ///
+    /// # Panics
+    ///
+    /// When there are not as many weights.
+    pub fn new(tile: Tile, channels: usize, filters: usize, weights: &[f32]) -> Result<Filter> {
+        Self::new_as(Isa::best(), tile, channels, filters, weights)
+    }
+
+    fn new_as(
+        isa: Isa,
         tile: Tile,
         channels: usize,
         filters: usize,
-        at: impl Fn(usize, usize, [usize; 2]) -> f32,
+        weights: &[f32],
     ) -> Result<Filter> {
         let len = filters.checked_next_multiple_of(WIDTH).and_then(|n| n.checked_mul(channels));
         let all = len.and_then(|len| len.checked_mul(tile.products()));
@@ -93,16 +103,7 @@ impl Filter {
             return Err(error::limit_exceeded(what));
         };
         let mut matrices = Aligned::zeros(all)?;
-        let floats = matrices.floats_mut();
-        for panel in (0..filters).step_by(WIDTH) {
-            for channel in 0..channels {
-                for filter in panel..filters.min(panel + WIDTH) {
-                    let place = panel * channels + channel * WIDTH + filter - panel;
-                    let of = |row, column| f64::from(at(filter, channel, [row, column]));
-                    transform::filter(tile, of, |product, v| floats[product * len + place] = v);
-                }
-            }
-        }
+        filters::transform(isa, tile, [filters, channels], weights, len, matrices.floats_mut());
         Ok(Filter { tile, channels, filters, matrices })
     }
 

@@ -33,10 +33,7 @@ impl Case {
     }
 
     fn filter(&self, tile: Tile) -> Filter {
-        let at = |filter: usize, channel: usize, [row, column]: [usize; 2]| {
-            self.w[((filter * self.channels + channel) * 3 + row) * 3 + column]
-        };
-        Filter::new(tile, self.channels, self.filters, at).unwrap()
+        Filter::new(tile, self.channels, self.filters, &self.w).unwrap()
     }
 
     fn run_as(&self, filter: &Filter, plan: Plan, isa: Isa) -> Vec<f32> {
@@ -203,9 +200,9 @@ fn numbers_that_are_none_stay_in_their_tiles() {
 
 #[test]
 fn what_does_not_fit_in_memory_is_refused() {
-    assert!(Filter::new(Tile::Four, usize::MAX, 16, |_, _, _| 0.0).is_err());
-    assert!(Filter::new(Tile::Two, 1 << 30, 1 << 29, |_, _, _| 0.0).is_err());
-    let filter = Filter::new(Tile::Two, 3, 17, |_, _, _| 0.0).unwrap();
+    assert!(Filter::new(Tile::Four, usize::MAX, 16, &[]).is_err());
+    assert!(Filter::new(Tile::Two, 1 << 30, 1 << 29, &[]).is_err());
+    let filter = Filter::new(Tile::Two, 3, 17, &[0.0; 3 * 17 * 9]).unwrap();
     assert_eq!((filter.channels(), filter.filters(), filter.bytes()), (3, 17, 16 * 96 * 4));
 }
 
@@ -237,4 +234,18 @@ fn an_image_of_another_length_is_refused() {
     let mut case = Case::new([4, 4], [4, 4], [1, 1], 3, 4);
     case.x.pop();
     case.run(&case.filter(Tile::Two), Isa::Scalar);
+}
+
+#[test]
+fn filters_are_the_same_for_all_instruction_sets() {
+    for (channels, filters) in [(1, 1), (3, 17), (5, 16), (2, 35)] {
+        let w = numbers(filters * channels * 9, 2);
+        for tile in [Tile::Two, Tile::Four] {
+            let of = |isa| Filter::new_as(isa, tile, channels, filters, &w).unwrap();
+            let right = of(Isa::Scalar);
+            for isa in all_isas() {
+                same(of(isa).matrices.floats(), right.matrices.floats());
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What is done to filters, and to tiles before and after the products.
+//! What is done to tiles before and after the products.
 
 use super::{Tile, is};
 use crate::kernels::Isa;
@@ -6,42 +6,8 @@ use crate::kernels::each::each;
 use crate::kernels::lanes::{Lanes, WIDTH, for_isa};
 
 /// The points of tiles of 6×6 are 0, ±A, ±B and infinity.
-const A: f32 = 0.625;
-const B: f32 = 1.5;
-
-/// Transforms one filter of 3×3: calls `put` for each place of a tile.
-pub(super) fn filter(
-    tile: Tile,
-    at: impl Fn(usize, usize) -> f64,
-    mut put: impl FnMut(usize, f32),
-) {
-    let (a, b) = (f64::from(A), f64::from(B));
-    // The values of a polynomial at ±p, divided by the product of the
-    // differences to the other points, which is the same for both.
-    let pair = |g: [f64; 3], p: f64, by: f64| {
-        let (even, odd) = ((g[0] + p * p * g[2]) / by, p * g[1] / by);
-        [even + odd, even - odd]
-    };
-    let of = |g: [f64; 3]| match tile {
-        Tile::Two => {
-            let [plus, minus] = pair(g, 1.0, 2.0);
-            [g[0], plus, minus, g[2], 0.0, 0.0]
-        }
-        Tile::Four => {
-            let [plus_a, minus_a] = pair(g, a, 2.0 * a * a * (a * a - b * b));
-            let [plus_b, minus_b] = pair(g, b, 2.0 * b * b * (b * b - a * a));
-            [g[0] / (a * a * b * b), plus_a, minus_a, plus_b, minus_b, g[2]]
-        }
-    };
-    let side = tile.outputs() + 2;
-    let rows: [[f64; 6]; 3] = std::array::from_fn(|row| of(std::array::from_fn(|c| at(row, c))));
-    for column in 0..side {
-        let down = of(rows.map(|row| row[column]));
-        for (row, v) in down[..side].iter().enumerate() {
-            put(row * side + column, *v as f32);
-        }
-    }
-}
+pub(super) const A: f32 = 0.625;
+pub(super) const B: f32 = 1.5;
 
 /// Tiles side by side, and how their numbers lie: those of a tile are at
 /// `product` times its place, and `line` from those of the tile before.

@@ -284,8 +284,10 @@ fn packed(weights: &[f32], filters: usize, channels: usize) -> Option<Packed> {
     if taps == 1 {
         return Packed::from_strided(depth, filters, weights, 1, depth).ok();
     }
-    let at = |p: usize, filter: usize| weights[filter * depth + p % channels * taps + p / channels];
-    Packed::new(depth, filters, at).ok()
+    // A row for each tap of a channel; those of a tap follow each other.
+    let mut by_tap = vec![0.0; weights.len()];
+    kernels::permute(&[filters, channels, taps], &[0, 2, 1], weights, &mut by_tap);
+    Packed::from_strided(depth, filters, &by_tap, 1, depth).ok()
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {
@@ -312,10 +314,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         .then(|| Tile::of(channels, filters, geometry.to))
         .flatten();
     let weights = if let Some(tile) = tile {
-        let at = |filter: usize, channel: usize, [row, column]: [usize; 2]| {
-            weights[(filter * channels + channel) * 9 + row * 3 + column]
-        };
-        Weights::Winograd(Filter::new(tile, channels, filters, at).ok()?)
+        Weights::Winograd(Filter::new(tile, channels, filters, weights).ok()?)
     } else {
         let groups = weights.chunks_exact(weights.len() / op.group);
         let groups = groups.map(|group| packed(group, filters / op.group, own));
