@@ -34,6 +34,8 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+#[allow(unsafe_code)]
+pub mod crew;
 pub mod error;
 #[cfg(feature = "capi")]
 #[allow(unsafe_code)]

@@ -9,7 +9,7 @@ use crate::error::{self, Result};
 use crate::host::HostMemory;
 use crate::kernels::Isa;
 use crate::pool::Budget;
-use crate::{model, pool, runtime};
+use crate::{crew, model, pool, runtime};
 use std::ffi::{c_char, c_void};
 
 /// Options of the runtime. Fill with `inferno_runtime_options_init`, then set
@@ -231,6 +231,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
     guard(|| {
         runtime::shutdown(|| {
             let left = super::session::free_all() + super::model::free_all();
+            crew::dismiss();
             super::log::remove_sink();
             model::use_helper(None);
             let _ = pool::use_host(None);

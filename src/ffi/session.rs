@@ -106,7 +106,19 @@ pub struct inferno_session_options {
     /// `INFERNO_STATUS_OUT_OF_BUDGET`: the session, or its run. Default
     /// `INFERNO_NO_BUDGET`.
     pub hard_budget_bytes: u64,
+    /// Threads of a run, the calling one among them. 0, the default, and 1: that one
+    /// alone. With more, large steps of a run are done in parts, by the caller and by
+    /// helper threads of Inferno's. They are started when the first session asks for
+    /// them, shared by all sessions, asleep while there is nothing to do, and ended
+    /// by `inferno_shutdown`. A run that finds them busy goes on without. The
+    /// answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+    /// refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
+    pub threads: u32,
 }
+
+/// The most threads that a run may have.
+pub const INFERNO_MAX_THREADS: u32 = 64;
+const _: () = assert!(INFERNO_MAX_THREADS as usize == crate::crew::MOST_THREADS);
 
 impl InitStruct for inferno_session_options {
     const NAME: &'static str = "inferno_session_options";
@@ -123,6 +135,7 @@ impl InitStruct for inferno_session_options {
             state_count: 0,
             soft_budget_bytes: INFERNO_NO_BUDGET,
             hard_budget_bytes: INFERNO_NO_BUDGET,
+            threads: 0,
         }
     }
 }
@@ -548,7 +561,8 @@ pub(super) unsafe fn opened(
         Budget { soft_bytes: options.soft_budget_bytes, hard_bytes: options.hard_budget_bytes };
     let account = Session::open_account(model, budget)?;
     let charge = account.charge();
-    let mut made = SessionOptions::default();
+    let threads = usize::try_from(options.threads).unwrap_or(usize::MAX);
+    let mut made = SessionOptions { threads, ..SessionOptions::default() };
     // SAFETY: as this function's own contract.
     unsafe {
         for s in slice_arg("options.symbols", options.symbols, options.symbol_count)? {

@@ -55,7 +55,7 @@ pub use blend::{Taps, blend};
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
-pub use gemm::{Gemm, Matmul, Pieces, RELU, Windows, gemm};
+pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};

@@ -4,7 +4,7 @@
 //! operators alone are what ours are compared with.
 
 use super::general::{General, GeneralState, unsupported};
-use super::region::{self, Inputs, Region};
+use super::region::{self, Inputs, Region, Team};
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero};
 use crate::model::{Imported, Model, Specialisation};
@@ -79,15 +79,17 @@ impl Program {
         self.arena_bytes
     }
 
-    /// What a session needs to run it.
-    pub fn state(self: &Arc<Self>) -> Result<State> {
+    /// What a session of so many threads needs to run it.
+    pub fn state(self: &Arc<Self>, threads: usize) -> Result<State> {
         Ok(match &self.kind {
             Kind::General(general) => State::General(Box::new(general.state()?)),
             Kind::Direct(region) => {
                 let scope = Scope::open(self.memory_bytes);
                 let arena = region.arena();
+                let team = (threads > 1).then(|| Team::new(region, threads)).transpose();
                 scope.settle()?;
-                State::Direct(DirectState { region: region.clone(), arena: arena? })
+                let (region, arena) = (region.clone(), arena?);
+                State::Direct(DirectState { region, arena, team: team? })
             }
         })
     }
@@ -109,6 +111,7 @@ pub enum State {
 pub struct DirectState {
     region: Arc<Region>,
     arena: Aligned,
+    team: Option<Team>,
 }
 
 impl DirectState {
@@ -120,7 +123,12 @@ impl DirectState {
     /// When an input has another size than its shape.
     pub fn run(&mut self, inputs: &dyn Inputs) -> Result<()> {
         let _mode = FlushToZero::begin();
-        self.region.run(inputs, &mut self.arena)
+        self.region.run(inputs, &mut self.arena, self.team.as_mut())
+    }
+
+    /// Bytes that its threads take besides.
+    pub fn team_bytes(&self) -> u64 {
+        self.team.as_ref().map_or(0, Team::bytes)
     }
 
     /// How many outputs there are; all are of floats.

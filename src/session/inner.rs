@@ -63,6 +63,7 @@ pub struct Inner {
     pub(super) outputs: Vec<Output>,
     pub(super) pairs: Vec<Pair>,
     pub(super) compiled: Option<Compiled>,
+    threads: usize,
 }
 
 impl Inner {
@@ -103,7 +104,8 @@ impl Inner {
             pairs.push(pair);
         }
         let outputs = model.outputs().iter().map(|_| Output::default()).collect();
-        let mut inner = Inner { model, symbols, inputs, outputs, pairs, compiled: None };
+        let threads = options.threads;
+        let mut inner = Inner { model, symbols, inputs, outputs, pairs, compiled: None, threads };
         inner.derive_shapes();
         if inner.inputs.iter().all(|i| i.shape.is_some()) {
             inner.prepare()?;
@@ -185,7 +187,7 @@ impl Inner {
         for pair in &self.pairs {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }
-        let state = program.state()?;
+        let state = program.state(self.threads)?;
         self.compiled = Some(Compiled { program, state, run_bytes: None });
         Ok(())
     }
@@ -316,11 +318,16 @@ impl Inner {
     /// What inputs, state, outputs and the values between steps come to at the
     /// most, when that is known.
     pub(super) fn value_bytes(&self) -> Option<u64> {
-        let arena = self.compiled.as_ref()?.program.arena_bytes()?;
+        let Compiled { program, state, .. } = self.compiled.as_ref()?;
+        let arena = program.arena_bytes()?;
+        let team = match state {
+            State::Direct(state) => state.team_bytes(),
+            State::General(_) => 0,
+        };
         let bytes = |value: &Value| value.bytes().len() as u64;
         let inputs = self.inputs.iter().filter_map(|input| input.value.as_ref());
         let outputs = self.outputs.iter().filter_map(|output| output.value.as_ref());
-        Some(arena + inputs.chain(outputs).map(bytes).sum::<u64>())
+        Some(arena + team + inputs.chain(outputs).map(bytes).sum::<u64>())
     }
 
     /// Recurrent state to zeros, outputs forgotten.

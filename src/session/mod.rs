@@ -22,6 +22,7 @@ pub(crate) mod audited {
 pub use inner::Inner;
 pub use need::{Need, need};
 
+use crate::crew;
 use crate::error::{self, Result};
 use crate::model::Model;
 use crate::plan::Value;
@@ -42,6 +43,8 @@ pub struct SessionOptions {
     pub constants: Vec<(String, Value)>,
     /// Recurrent pairs: input, output.
     pub states: Vec<(String, String)>,
+    /// Threads of a run, the caller's among them; 0 is 1.
+    pub threads: usize,
 }
 
 /// One execution context.
@@ -97,6 +100,8 @@ impl Session {
 
     /// A session over `model`, compiled when all shapes are known.
     pub fn new(model: Arc<Model>, account: Account, options: SessionOptions) -> Result<Session> {
+        // (They are nobody's: before anything is credited to the account.)
+        crew::hire(options.threads)?;
         let name = model.name().to_owned();
         let inner = {
             let _charge = account.charge();

@@ -1,6 +1,6 @@
 //! Products of two matrices that a run computed.
 
-use super::{Isa, Job, PANEL, Pieces};
+use super::{Isa, Job, PANEL, Panel, Pieces};
 use crate::kernels::pack::{assert_within, extent, pack_into, packed_len};
 
 /// Rows of A from which a copy of B in panels pays.
@@ -29,7 +29,7 @@ pub struct Matmul<'a> {
     pub b_col_stride: usize,
     /// C: row `i` is the `n` values from `i * ldc` on. What lies between the rows
     /// stays as it is.
-    pub c: &'a mut [f32],
+    pub c: Panel<'a>,
     /// How far its rows are apart, `n` at least.
     pub ldc: usize,
 }

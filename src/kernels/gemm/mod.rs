@@ -12,6 +12,7 @@ use super::isa::Isa;
 use super::pack::{PANEL, Packed, PackedRef, assert_within, extent};
 
 mod matmul;
+mod panel;
 mod pieces;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 mod x86;
 
 pub use matmul::Matmul;
+pub use panel::Panel;
 pub use pieces::{Pieces, Windows};
 
 /// A product with a packed matrix: C = A · B + bias + residual, kept within bounds.
@@ -41,7 +43,7 @@ pub struct Gemm<'a> {
     pub clamp: Option<[f32; 2]>,
     /// C: row `i` is the `b.n()` values from `i * ldc` on. What lies between the
     /// rows stays as it is.
-    pub c: &'a mut [f32],
+    pub c: Panel<'a>,
     /// How far its rows are apart, `b.n()` at least.
     pub ldc: usize,
 }
@@ -83,7 +85,7 @@ pub fn gemm(
     let (k, n) = (b.k(), b.n());
     assert!(a.len() == m * k && c.len() == m * n, "{m}×{k}×{n} of {} and {}", a.len(), c.len());
     let b = b.as_packed();
-    let clamp = relu.then_some(RELU);
+    let (clamp, c) = (relu.then_some(RELU), c.into());
     Gemm { m, a, lda: k, b, bias, residual: None, clamp, c, ldc: n }.run(isa);
 }
 
@@ -108,7 +110,7 @@ struct Job<'a> {
     bias: Option<&'a [f32]>,
     residual: Option<(&'a [f32], usize)>,
     clamp: Option<[f32; 2]>,
-    c: &'a mut [f32],
+    c: Panel<'a>,
     ldc: usize,
 }
 
@@ -135,8 +137,7 @@ impl Job<'_> {
         if let Some((residual, stride)) = self.residual {
             assert_within(residual.len(), m, stride, n);
         }
-        assert!(m == 1 || self.ldc >= n, "rows of {n}, {} apart", self.ldc);
-        assert_within(self.c.len(), m, self.ldc, n);
+        self.c.expect(m, self.ldc, n);
         match isa {
             Isa::Scalar => self.scalar(),
             // SAFETY: `isa` is there, and the slices were measured.
@@ -168,7 +169,8 @@ impl Job<'_> {
                 let start = self.bias.map_or(0.0, |bias| bias[j]);
                 let sum = (0..k).fold(start, |sum, p| row(p).mul_add(column(p), sum));
                 let sum = self.residual.map_or(sum, |(from, stride)| sum + from[i * stride + j]);
-                self.c[i * self.ldc + j] = self.clamp.map_or(sum, |bounds| within(sum, bounds));
+                let sum = self.clamp.map_or(sum, |bounds| within(sum, bounds));
+                self.c.row(i, self.ldc, self.n)[j] = sum;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Rows of A that are not in one piece: the windows of a convolution, channels
 //! last, in place.
 
-use super::{Isa, Job, PANEL, PackedRef};
+use super::{Isa, Job, PANEL, PackedRef, Panel};
 use crate::kernels::pack::extent;
 
 /// Where the floats of a row of A are: pieces of `len`, in rows of pieces.
@@ -75,7 +75,7 @@ pub struct Windows<'a> {
     /// The least and the most that a sum may be; NaN stays NaN.
     pub clamp: Option<[f32; 2]>,
     /// What each window gives, one after the other: a value for each filter.
-    pub c: &'a mut [f32],
+    pub c: Panel<'a>,
     /// How far those are apart, `b.n()` at least.
     pub ldc: usize,
 }

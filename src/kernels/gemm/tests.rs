@@ -118,6 +118,7 @@ fn strides_and_a_residual_change_nothing_else() {
                 let residual = residual.then_some((&from[..], n));
                 let mut c = vec![7.0; m * ldc];
                 let (b, bias, c_) = (b.as_packed(), Some(&bias[..]), &mut c[..]);
+                let c_ = c_.into();
                 Gemm { m, a: &a, lda, b, bias, residual, clamp: relu.then_some(RELU), c: c_, ldc }
                     .run(isa);
                 assert_eq!(bits(&rows(&c, m, ldc, n)), bits(&expected), "{isa:?} {m}×{k}×{n}");
@@ -128,7 +129,8 @@ fn strides_and_a_residual_change_nothing_else() {
             let mut c = vec![7.0; m * ldc];
             let of = Some((&residual[..], ldr));
             let (b, bias) = (b.as_packed(), Some(&bias[..]));
-            Gemm { m, a: &a, lda, b, bias, residual: of, clamp: None, c: &mut c, ldc }.run(isa);
+            Gemm { m, a: &a, lda, b, bias, residual: of, clamp: None, c: (&mut c).into(), ldc }
+                .run(isa);
             assert_eq!(bits(&rows(&c, m, ldc, n)), bits(&sums), "{isa:?} {m}×{k}×{n}");
         }
     }
@@ -143,14 +145,14 @@ fn slices_end_where_the_last_row_does() {
     let b = Packed::from_strided(k, n, &w, 1, k).unwrap();
     let mut c = vec![0.0; (m - 1) * ldc + n];
     for isa in isas() {
-        let (b, c) = (b.as_packed(), &mut c[..]);
+        let (b, c) = (b.as_packed(), (&mut c).into());
         Gemm { m, a: &a, lda, b, bias: None, residual: None, clamp: None, c, ldc }.run(isa);
     }
     let fails = |a: usize, c: usize, ldc: usize, bias: usize, residual: usize| {
         let (a, bias, residual) = (vec![0.0; a], vec![0.0; bias], vec![0.0; residual]);
         let (mut c, b) = (vec![0.0; c], b.as_packed());
         let (bias, residual) = (Some(&bias[..]), Some((&residual[..], n)));
-        let gemm = Gemm { m, a: &a, lda, b, bias, residual, clamp: None, c: &mut c, ldc };
+        let gemm = Gemm { m, a: &a, lda, b, bias, residual, clamp: None, c: (&mut c).into(), ldc };
         let run = std::panic::AssertUnwindSafe(|| gemm.run(Isa::best()));
         std::panic::catch_unwind(run).is_err()
     };
@@ -196,7 +198,7 @@ fn columns_are_the_same_alone() {
         for (from, to) in [(0, 75), (0, 16), (16, 64), (48, 75), (64, 70), (32, 32)] {
             let mut c = vec![7.0; m * n];
             let (b, bias, residual, clamp) = (b.as_packed().columns(from, to), None, None, None);
-            let (ldc, part) = (n, &mut c[from..]);
+            let (ldc, part) = (n, (&mut c[from..]).into());
             Gemm { m, a: &a, lda: k, b, bias, residual, clamp, c: part, ldc }.run(isa);
             for (got, all) in c.chunks(n).zip(all.chunks(n)) {
                 assert_eq!(bits(&got[from..to]), bits(&all[from..to]));
@@ -222,7 +224,7 @@ fn a_product_of_two_is_the_same_however_b_is_stored() {
             // Nothing but what was asked for may be used, nor trusted.
             let mut scratch = vec![f32::NAN; Matmul::scratch(m, k, n, col)];
             let mut c = vec![7.0; m * ldc];
-            let (b_row_stride, b_col_stride, a, c_) = (row, col, &a, &mut c[..]);
+            let (b_row_stride, b_col_stride, a, c_) = (row, col, &a, (&mut c).into());
             let matmul = Matmul { m, k, n, a, lda, b, b_row_stride, b_col_stride, c: c_, ldc };
             matmul.run(isa, &mut scratch);
             assert_eq!(bits(&rows(&c, m, ldc, n)), expected, "{isa:?} {m}×{k}×{n} {row} {col}");
@@ -330,7 +332,7 @@ fn windows_are_rows_in_pieces() {
                 bias: Some(&bias),
                 residual: Some((&residual, n)),
                 clamp: Some([-0.5, 2.0]),
-                c: &mut c,
+                c: (&mut c).into(),
                 ldc,
             };
             windows.run(isa);

@@ -19,7 +19,7 @@
 //! less than it.
 
 use super::aligned::Aligned;
-use super::gemm::Gemm;
+use super::gemm::{Gemm, Panel};
 use super::isa::Isa;
 use super::lanes::WIDTH;
 use super::pack::{PackedRef, packed_len};
@@ -46,7 +46,7 @@ pub enum Tile {
 
 impl Tile {
     /// Outputs of a row.
-    fn outputs(self) -> usize {
+    pub fn outputs(self) -> usize {
         match self {
             Tile::Two => 2,
             Tile::Four => 4,
@@ -133,6 +133,11 @@ impl Filter {
         self.filters
     }
 
+    /// What it was made for.
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
         size_of_val(self.matrices.floats())
@@ -167,7 +172,7 @@ pub struct Winograd<'a> {
     /// its sign.
     pub clamp: Option<[f32; 2]>,
     /// What comes out: rows of columns of filters.
-    pub y: &'a mut [f32],
+    pub y: Panel<'a>,
 }
 
 impl Winograd<'_> {
@@ -195,38 +200,58 @@ impl Winograd<'_> {
         self.run_as(plan, isa, scratch);
     }
 
+    /// As [`run`](Winograd::run), but only of the filters from `part.0`, a multiple of
+    /// 16, up to `part.1`: `y` has their columns alone.
+    ///
+    /// # Panics
+    ///
+    /// As it, and when there are no such filters.
+    pub fn run_part(self, part: (usize, usize), isa: Isa, scratch: &mut [f32]) {
+        let plan = Plan::new(self.filter, self.to);
+        self.part_as(plan, part, isa, scratch);
+    }
+
     fn run_as(self, plan: Plan, isa: Isa, scratch: &mut [f32]) {
-        let Winograd { x, from, to, pad, filter, bias, residual, clamp, y } = self;
+        let all = (0, self.filter.filters);
+        self.part_as(plan, all, isa, scratch);
+    }
+
+    fn part_as(self, plan: Plan, all: (usize, usize), isa: Isa, scratch: &mut [f32]) {
+        let Winograd { x, from, to, pad, filter, bias, residual, clamp, mut y } = self;
         let Filter { tile, channels, filters, .. } = *filter;
         assert!(is(x.len(), from, channels), "{} floats of {from:?} by {channels}", x.len());
-        assert!(is(y.len(), to, filters), "{} floats of {to:?} by {filters}", y.len());
+        assert!(all.0 <= all.1 && all.1 <= filters, "{all:?} of {filters} filters");
+        y.expect(to[0].checked_mul(to[1]).expect("pixels"), filters, all.1 - all.0);
         let fits = bias.is_none_or(|bias| bias.len() == filters);
         assert!(fits, "a bias of another length than {filters}");
-        let fits = residual.is_none_or(|residual| residual.len() == y.len());
-        assert!(fits, "a residual of another length than {}", y.len());
-        if y.is_empty() {
+        let fits = residual.is_none_or(|residual| is(residual.len(), to, filters));
+        assert!(fits, "a residual of another length than {to:?} by {filters}");
+        if to.contains(&0) || all.0 == all.1 {
             return;
         }
         let (before, after) =
             scratch[..plan.scratch()].split_at_mut(tile.products() * plan.before());
         let across = to[1].div_ceil(tile.outputs());
         let input = Input { x, from, pad, channels };
-        let all = tile.count(to);
-        for first in (0..all).step_by(plan.tiles) {
-            let count = plan.tiles.min(all - first);
+        let tiles = tile.count(to);
+        for first in (0..tiles).step_by(plan.tiles) {
+            let count = plan.tiles.min(tiles - first);
             let (line, product) = (plan.line, plan.before());
             let block = Block { tile, first, count, across, line, product };
             input.run(isa, block, before);
             let (ldc, apart) = (plan.columns, plan.after());
-            for from in (0..filters).step_by(plan.columns) {
-                let part = (from, filters.min(from + plan.columns));
+            for from in (all.0..all.1).step_by(plan.columns) {
+                let part = (from, all.1.min(from + plan.columns));
                 for place in 0..tile.products() {
-                    let (a, c) = (&before[place * product..], &mut after[place * apart..]);
+                    let (a, c) = (&before[place * product..], (&mut after[place * apart..]).into());
                     let b = filter.matrix(place).columns(part.0, part.1);
                     let (bias, residual, clamp) = (None, None, None);
                     Gemm { m: count, a, lda: line, b, bias, residual, clamp, c, ldc }.run(isa);
                 }
                 let block = Block { line: ldc, product: apart, ..block };
+                // The columns of these filters.
+                let own = [to[0] * to[1], filters, all.1 - all.0];
+                let (_, y) = y.reborrow().split_columns(own, from - all.0);
                 Output { to, filters, part, bias, residual, clamp }.run(isa, block, after, y);
             }
         }

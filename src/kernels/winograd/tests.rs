@@ -41,7 +41,7 @@ impl Case {
         let mut y = vec![7.0; to[0] * to[1] * self.filters];
         let mut scratch = vec![f32::NAN; plan.scratch()];
         let (x, bias, residual) = (&self.x[..], self.bias.as_deref(), self.residual.as_deref());
-        Winograd { x, from, to, pad, filter, bias, residual, clamp, y: &mut y }.run_as(
+        Winograd { x, from, to, pad, filter, bias, residual, clamp, y: (&mut y).into() }.run_as(
             plan,
             isa,
             &mut scratch,

@@ -3,6 +3,7 @@
 use super::{Tile, is};
 use crate::kernels::Isa;
 use crate::kernels::each::each;
+use crate::kernels::gemm::Panel;
 use crate::kernels::lanes::{Lanes, WIDTH, for_isa};
 
 /// The points of tiles of 6×6 are 0, ±A, ±B and infinity.
@@ -69,13 +70,14 @@ impl Input<'_> {
 }
 
 impl Output<'_> {
-    /// Transforms the sums `x` of a block and writes the outputs to `y`.
-    pub(super) fn run(self, isa: Isa, block: Block, x: &[f32], y: &mut [f32]) {
+    /// Transforms the sums `x` of a block and writes the outputs to `y`,
+    /// of which it has those of its part.
+    pub(super) fn run(self, isa: Isa, block: Block, x: &[f32], y: Panel<'_>) {
         let Output { to, filters, part, bias, residual, .. } = self;
-        assert!(is(y.len(), to, filters), "{} of {to:?}", y.len());
         assert!(bias.is_none_or(|bias| bias.len() == filters), "a bias not of {filters}");
-        assert!(residual.is_none_or(|r| r.len() == y.len()), "a residual not of {}", y.len());
+        assert!(residual.is_none_or(|r| is(r.len(), to, filters)), "a residual not of {to:?}");
         assert!(part.0 <= part.1 && part.1 <= filters, "{part:?} of {filters}");
+        y.expect(to[0] * to[1], filters, part.1 - part.0);
         assert!(block.fits(x.len(), part.1 - part.0), "{block:?} of {part:?} in {}", x.len());
         let [rows, across] = to.map(|count| count.div_ceil(block.tile.outputs()));
         let fits = block.across == across && block.first + block.count <= rows * across;
@@ -85,7 +87,7 @@ impl Output<'_> {
 }
 
 for_isa! { fn input(job: Input<'_>, block: Block, to: &mut [f32]) = input_kernel; }
-for_isa! { fn output(job: Output<'_>, block: Block, x: &[f32], y: &mut [f32]) = output_kernel; }
+for_isa! { fn output(job: Output<'_>, block: Block, x: &[f32], y: Panel<'_>) = output_kernel; }
 
 /// A tile of sixteen channels or filters, its places one after the other.
 #[repr(align(64))]
@@ -221,7 +223,7 @@ fn values<V: Lanes, const N: usize>(d: [V; N]) -> [V; N] {
 }
 
 #[inline(always)]
-fn output_kernel<V: Lanes>(job: Output<'_>, block: Block, x: &[f32], y: &mut [f32]) {
+fn output_kernel<V: Lanes>(job: Output<'_>, block: Block, x: &[f32], y: Panel<'_>) {
     match block.tile {
         Tile::Two => output_tiles::<V, 2, 4>(job, block, x, y),
         Tile::Four => output_tiles::<V, 4, 6>(job, block, x, y),
@@ -233,9 +235,11 @@ fn output_tiles<V: Lanes, const M: usize, const N: usize>(
     job: Output<'_>,
     block: Block,
     x: &[f32],
-    y: &mut [f32],
+    mut y: Panel<'_>,
 ) {
     let Output { to, filters, part: (first, end), bias, residual, clamp } = job;
+    // Where the first filter of all would be.
+    let y = y.as_mut_ptr().wrapping_sub(first);
     for index in 0..block.count {
         let tile = block.first + index;
         let (row, column) = (tile / block.across * M, tile % block.across * M);
@@ -267,7 +271,7 @@ fn output_tiles<V: Lanes, const M: usize, const N: usize>(
                             if let Some([low, high]) = clamp {
                                 sum = V::splat(high).min(V::splat(low).max(sum));
                             }
-                            let to = y.as_mut_ptr().wrapping_add(at);
+                            let to = y.wrapping_add(at);
                             if left >= WIDTH { sum.store(to) } else { sum.store_some(to, left) }
                         }
                     }

@@ -4,7 +4,7 @@ use super::fuse;
 use super::lower::{Lowered, Ref, floats};
 use super::memory::{self, Life};
 use super::ops::Op;
-use super::{MOST_WRITES, Place, Region, Spot, Step};
+use super::{MOST_WRITES, Place, Region, Spot, Step, split};
 use crate::kernels::{self, Isa};
 use crate::tensor::Shape;
 use std::collections::HashMap;
@@ -220,7 +220,12 @@ impl Assembly {
         let outputs = self.outputs.iter().map(|(v, shape)| (range(place(*v)), *shape)).collect();
         let inputs = self.inputs.iter().map(|v| self.values[*v].len).collect();
         let steps = self.steps.into_iter().zip(steps).map(|(step, (reads, writes, in_place))| {
-            Step { op: step.op, reads, writes, in_place, name: step.name }
+            let reads: Vec<Spot> = reads;
+            let writes: Vec<(usize, usize)> = writes;
+            let floats = reads.iter().map(|spot| spot.len).sum::<usize>()
+                + writes.first().map_or(0, |(_, len)| *len);
+            let cost = split::cost(&step.op, floats);
+            Step { op: step.op, reads, writes, in_place, cost, name: step.name }
         });
         Some(Region {
             isa,

@@ -7,6 +7,8 @@
 //! copied, once, with its pads. Windows of 3×3 go by Winograd's filtering where
 //! that is faster.
 
+mod split;
+
 use super::depthwise::Depthwise;
 use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref};
@@ -109,14 +111,16 @@ impl Geometry {
         (0..2).any(|axis| self.pad[axis] > 0 || reach[axis] > self.from[axis])
     }
 
-    /// Copies an image with its pads.
-    fn copy(&self, x: &[f32], to: &mut [f32]) {
-        let ([rows, columns], [height, width]) = (self.reach(), self.from);
+    /// Copies what so many rows of windows, from the `first`th on, have of an image
+    /// with its pads.
+    fn copy(&self, x: &[f32], [first, count]: [usize; 2], to: &mut [f32]) {
+        let ([_, columns], [height, width]) = (self.reach(), self.from);
+        let rows = (count - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1;
         let line = columns * self.channels;
         let own = width.min(columns.saturating_sub(self.pad[1])) * self.channels;
         let before = self.pad[1].min(columns) * self.channels;
         for (row, to) in to.chunks_exact_mut(line).take(rows).enumerate() {
-            let row = row.checked_sub(self.pad[0]).filter(|row| *row < height);
+            let row = (row + first * self.stride[0]).checked_sub(self.pad[0]).filter(|row| *row < height);
             let Some(row) = row else {
                 to.fill(0.0);
                 continue;
@@ -125,6 +129,12 @@ impl Geometry {
             to[before..before + own].copy_from_slice(&x[row * width * self.channels..][..own]);
             to[before + own..].fill(0.0);
         }
+    }
+
+    /// Rows of the result that begin above the image, 1 at least: any later one begins
+    /// within it.
+    pub(super) fn rows_above(&self) -> usize {
+        self.pad[0].div_ceil(self.stride[0]).max(1)
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -197,23 +207,39 @@ impl Conv2d {
                     let Geometry { from, to, pad, .. } = *geometry;
                     let (bias, clamp) = (Some(&*self.bias), self.tail.clamp);
                     let residual = residual.map(|all| &all[..len]);
-                    let y = &mut *y;
-                    Winograd { x, from, to, pad, filter, bias, residual, clamp, y }
+                    let to_y = (&mut *y).into();
+                    Winograd { x, from, to, pad, filter, bias, residual, clamp, y: to_y }
                         .run(isa, scratch);
                     self.tail.finish(isa, y);
                 }
-                Weights::Windows(groups) if geometry.is_padded() => {
-                    geometry.copy(x, scratch);
-                    self.image(isa, groups, scratch, geometry.reach()[1], residual, y);
-                }
                 Weights::Windows(groups) => {
-                    self.image(isa, groups, x, geometry.from[1], residual, y);
+                    let rows = [0, geometry.to[0]];
+                    let (x, width) = self.padded(x, rows, scratch);
+                    self.image(isa, groups, x, width, residual, y);
                 }
             }
         }
     }
 
-    /// An image with its pads, of rows of so many columns.
+    /// What so many rows of windows, from the `first`th on, have of an image, with its
+    /// pads in the scratch where it has some; and its columns.
+    fn padded<'a>(
+        &self,
+        x: &'a [f32],
+        [first, count]: [usize; 2],
+        scratch: &'a mut [f32],
+    ) -> (&'a [f32], usize) {
+        let geometry = &self.geometry;
+        if geometry.is_padded() {
+            geometry.copy(x, [first, count], scratch);
+            return (scratch, geometry.reach()[1]);
+        }
+        let line = geometry.from[1] * geometry.channels;
+        (&x[first * geometry.stride[0] * line..], geometry.from[1])
+    }
+
+    /// The rows `y` of what comes of an image, whose windows are those of `x` with its
+    /// pads, of rows of so many columns.
     fn image(
         &self,
         isa: Isa,
@@ -223,15 +249,16 @@ impl Conv2d {
         residual: Option<&[f32]>,
         y: &mut [f32],
     ) {
-        let Geometry { channels, filters, to, kernel, stride, dilation, .. } = self.geometry;
+        let Geometry { channels, filters, mut to, kernel, stride, dilation, .. } = self.geometry;
+        to[0] = y.len() / (to[1] * filters).max(1);
         let line = width * channels;
         let (own, n) = (channels / groups.len(), filters / groups.len());
         let row = to[1] * filters;
         let rows = match self.tail.then.is_empty() {
             true => to[0],
-            false => (BLOCK / row).clamp(1, to[0]),
+            false => (BLOCK / row).clamp(1, to[0].max(1)),
         };
-        for first in (0..to[0]).step_by(rows) {
+        for first in (0..to[0]).step_by(rows.max(1)) {
             let block = [rows.min(to[0] - first), to[1]];
             let y = &mut y[first * row..(first + block[0]) * row];
             for (group, weights) in groups.iter().enumerate() {
@@ -248,7 +275,7 @@ impl Conv2d {
                     bias: Some(&self.bias[group * n..(group + 1) * n]),
                     residual: residual.map(|all| (&all[first * row + group * n..], filters)),
                     clamp: self.tail.clamp,
-                    c: &mut y[group * n..],
+                    c: (&mut y[group * n..]).into(),
                     ldc: filters,
                 };
                 windows.run(isa);
@@ -258,7 +285,6 @@ impl Conv2d {
     }
 }
 
-#[cfg(feature = "profile")]
 impl Conv2d {
     /// As if every product was made.
     pub(super) fn flop(&self) -> u64 {

@@ -59,7 +59,7 @@ impl Deconv {
                     bias: Some(&self.bias),
                     residual: residual.map(|all| (&all[at..], n)),
                     clamp: self.tail.clamp,
-                    c: &mut *c,
+                    c: (&mut *c).into(),
                     ldc: n,
                 };
                 gemm.run(isa);
@@ -69,7 +69,6 @@ impl Deconv {
     }
 }
 
-#[cfg(feature = "profile")]
 impl Deconv {
     pub(super) fn flop(&self) -> u64 {
         2 * (self.batch * self.geometry.outputs() * self.geometry.channels) as u64

@@ -6,6 +6,8 @@ use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
+use super::split::Team;
+use crate::error::Result;
 use crate::kernels::{self, Isa, Pooling};
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PaddingSpec, SumPool};
 
@@ -56,21 +58,56 @@ impl Depthwise {
         let len = self.geometry.outputs();
         let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
         for (at, (x, y)) in images.take(self.batch).enumerate() {
-            self.image(isa, x, residual.map(|all| &all[at * len..(at + 1) * len]), y);
+            self.image(isa, x, residual.map(|all| &all[at * len..(at + 1) * len]), 0, y);
         }
     }
 
-    /// An image, in blocks of rows that what comes after finds in the cache.
-    fn image(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
+    /// As [`Depthwise::run`], by rows.
+    pub(super) fn split(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        y: &mut [f32],
+        cost: u64,
+        team: &mut Team,
+    ) -> Result<bool> {
+        let residual = self.tail.residual.map(|at| reads.get(at));
+        let (len, row) = (self.geometry.outputs(), self.geometry.to[1] * self.geometry.filters);
+        let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
+        for (at, (x, y)) in images.take(self.batch).enumerate() {
+            let residual = residual.map(|all| &all[at * len..(at + 1) * len]);
+            // (Of other images than the first, there are as many rows.)
+            let least = self.geometry.rows_above();
+            let done = team.rows(cost / self.batch as u64, y, [row, least], |_, first, y| {
+                let residual = residual.map(|all| &all[first * row..first * row + y.len()]);
+                self.image(isa, x, residual, first, y);
+            })?;
+            if !done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The rows `y` of an image, from the `from_row`th on, in blocks that what comes
+    /// after finds in the cache.
+    fn image(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        from_row: usize,
+        y: &mut [f32],
+    ) {
         let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
         let (line, row) = (from[1] * channels, to[1] * channels);
         let rows = match self.tail.then.is_empty() {
             true => to[0],
-            false => (BLOCK / row).max(pad[0].div_ceil(stride[0])).clamp(1, to[0]),
+            false => (BLOCK / row).max(self.geometry.rows_above()).clamp(1, to[0]),
         };
         for (block, y) in y.chunks_mut(rows * row).enumerate() {
             // All but the first begin within the image.
-            let first = block * rows;
+            let (done, first) = (block * rows, from_row + block * rows);
             let above = (first * stride[0]).saturating_sub(pad[0]).min(from[0]);
             let conv = kernels::Depthwise {
                 x: &x[above * line..],
@@ -83,7 +120,7 @@ impl Depthwise {
                 pad: [pad[0].saturating_sub(first * stride[0]), pad[1]],
                 weights: &self.weights,
                 bias: &self.bias,
-                residual: residual.map(|all| &all[first * row..first * row + y.len()]),
+                residual: residual.map(|all| &all[done * row..done * row + y.len()]),
                 clamp: self.tail.clamp,
             };
             conv.run(isa, y);
@@ -92,7 +129,6 @@ impl Depthwise {
     }
 }
 
-#[cfg(feature = "profile")]
 impl Depthwise {
     pub(super) fn flop(&self) -> u64 {
         let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
@@ -109,6 +145,36 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// As [`Pool::run`], by rows.
+    pub(super) fn split(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        y: &mut [f32],
+        cost: u64,
+        team: &mut Team,
+    ) -> Result<bool> {
+        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
+        let (op, line, row) = (self.op, from[1] * channels, to[1] * channels);
+        let images = reads.get(0).chunks_exact(self.geometry.inputs());
+        for (x, y) in images.zip(y.chunks_exact_mut(self.geometry.outputs())).take(self.batch) {
+            let rows = [row, self.geometry.rows_above()];
+            let done = team.rows(cost / self.batch as u64, y, rows, |_, first, y| {
+                let above = (first * stride[0]).saturating_sub(pad[0]).min(from[0]);
+                let x = &x[above * line..];
+                let from = [from[0] - above, from[1]];
+                let to = [y.len() / row, to[1]];
+                let pad = [pad[0].saturating_sub(first * stride[0]), pad[1]];
+                kernels::Pool { op, x, from, to, channels, kernel, stride, dilation, pad }
+                    .run(isa, y);
+            })?;
+            if !done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
         let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
         let images = reads.get(0).chunks_exact(self.geometry.inputs());

@@ -6,6 +6,8 @@
 //! the first operand and of the result have to be contiguous; where they are
 //! not, the operands change sides, or a transposed copy is made.
 
+mod split;
+
 use super::fuse::Tail;
 use super::loops::{Loop, each};
 use super::lower::{Context, Lowered, Ref};
@@ -117,8 +119,8 @@ impl Product {
                 None => {
                     let (b, [b_row_stride, b_col_stride]) = (&b[at_b..], self.b);
                     let Product { m, k, n, lda, ldc, .. } = *self;
-                    let c = &mut *c;
-                    kernels::Matmul { m, k, n, a, lda, b, b_row_stride, b_col_stride, c, ldc }
+                    let to = (&mut *c).into();
+                    kernels::Matmul { m, k, n, a, lda, b, b_row_stride, b_col_stride, c: to, ldc }
                         .run(isa, scratch);
                     self.finish(isa, self.m, c);
                 }
@@ -154,7 +156,7 @@ impl Product {
         c: &mut [f32],
     ) {
         let (bias, clamp) = (self.bias.as_deref(), self.tail.clamp);
-        let (b, lda, ldc) = (packed.as_packed(), self.lda, self.ldc);
+        let (b, c, lda, ldc) = (packed.as_packed(), c.into(), self.lda, self.ldc);
         let residual = residual.map(|all| (all, self.n));
         kernels::Gemm { m, a, lda, b, bias, residual, clamp, c, ldc }.run(isa);
     }
@@ -405,7 +407,6 @@ fn with_scratch(
     lowered.step_of(Op::Product(product), reads, writes)
 }
 
-#[cfg(feature = "profile")]
 impl Product {
     pub(super) fn flop(&self) -> u64 {
         let times: usize = self.loops.iter().map(|l| l.count).product();

@@ -4,6 +4,8 @@ use super::loops::{Loop, each};
 use super::lower::{Context, Lowered, Ref, strides};
 use super::memory::Mapped;
 use super::ops::Op;
+use super::split::{LINE, Team};
+use crate::error::Result;
 use crate::kernels::{self, Binary, Isa, Operand, Unary};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
@@ -94,36 +96,89 @@ impl Pairwise {
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], in_place: bool) {
         let x = if in_place { &[] } else { reads.get(self.sides[0]) };
+        self.turns(isa, (x, reads.get(self.sides[1])), &self.loops, y, in_place);
+    }
+
+    /// As [`Pairwise::run`], on the threads of a team: by turns of the outer loop, or
+    /// by rows.
+    pub(super) fn split(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        y: &mut [f32],
+        in_place: bool,
+        cost: u64,
+        team: &mut Team,
+    ) -> Result<bool> {
+        // In place, x is what y has, and is not asked for.
+        let x = (!in_place).then(|| reads.get(self.sides[0]));
         let v = reads.get(self.sides[1]);
-        each(&self.loops, &mut |[at_x, at_v, at_y]| {
+        if let [outer, inner @ ..] = &self.loops[..] {
+            let [step_x, step_v, step] = outer.steps;
+            return team.rows(cost, y, [step, 1], |_, first, y| {
+                for (turn, y) in (first..).zip(y.chunks_exact_mut(step)) {
+                    let (x, v) = (x.map_or(&[][..], |x| &x[turn * step_x..]), &v[turn * step_v..]);
+                    self.turns(isa, (x, v), inner, y, in_place);
+                }
+            });
+        }
+        let (row, least, step_v) = match self.form {
+            Form::Same => (1, LINE, 1),
+            Form::Scalar => (1, LINE, 0),
+            Form::Rows => (self.v, 1, 0),
+            Form::Columns => (self.x / self.v.max(1), 1, 1),
+        };
+        team.rows(cost, y, [row, least], |_, first, y| {
+            let v = match step_v {
+                0 => v,
+                _ => &v[first..first + y.len() / row],
+            };
+            let x = x.map_or(&[][..], |x| &x[first * row..first * row + y.len()]);
+            self.turn(isa, (x, v), y, in_place);
+        })
+    }
+
+    fn turns(
+        &self,
+        isa: Isa,
+        (x, v): (&[f32], &[f32]),
+        loops: &[Loop],
+        y: &mut [f32],
+        in_place: bool,
+    ) {
+        each(loops, &mut |[at_x, at_v, at_y]| {
             let y = &mut y[at_y..at_y + self.x];
-            let v = &v[at_v..at_v + self.v];
-            let (op, swapped) = (self.op, self.swapped);
-            if in_place {
-                return match self.form {
-                    Form::Same => kernels::binary_in_place(isa, op, y, Operand::Slice(v), swapped),
-                    Form::Scalar => {
-                        kernels::binary_in_place(isa, op, y, Operand::Scalar(v[0]), swapped)
-                    }
-                    Form::Rows => kernels::binary_rows_in_place(isa, op, y, v, swapped),
-                    Form::Columns => kernels::binary_columns_in_place(isa, op, y, v, swapped),
-                };
-            }
-            let x = &x[at_x..at_x + self.x];
-            let ordered = |v| if swapped { (v, Operand::Slice(x)) } else { (Operand::Slice(x), v) };
-            match self.form {
-                Form::Same => {
-                    let (a, b) = ordered(Operand::Slice(v));
-                    kernels::binary(isa, op, a, b, y);
-                }
-                Form::Scalar => {
-                    let (a, b) = ordered(Operand::Scalar(v[0]));
-                    kernels::binary(isa, op, a, b, y);
-                }
-                Form::Rows => kernels::binary_rows(isa, op, x, v, swapped, y),
-                Form::Columns => kernels::binary_columns(isa, op, x, v, swapped, y),
-            }
+            let x = if in_place { &[] } else { &x[at_x..at_x + self.x] };
+            self.turn(isa, (x, &v[at_v..at_v + self.v]), y, in_place);
         });
+    }
+
+    /// One turn of all loops; in place, x is what `y` has.
+    fn turn(&self, isa: Isa, (x, v): (&[f32], &[f32]), y: &mut [f32], in_place: bool) {
+        let (op, swapped) = (self.op, self.swapped);
+        if in_place {
+            return match self.form {
+                Form::Same => kernels::binary_in_place(isa, op, y, Operand::Slice(v), swapped),
+                Form::Scalar => {
+                    kernels::binary_in_place(isa, op, y, Operand::Scalar(v[0]), swapped)
+                }
+                Form::Rows => kernels::binary_rows_in_place(isa, op, y, v, swapped),
+                Form::Columns => kernels::binary_columns_in_place(isa, op, y, v, swapped),
+            };
+        }
+        let ordered = |v| if swapped { (v, Operand::Slice(x)) } else { (Operand::Slice(x), v) };
+        match self.form {
+            Form::Same => {
+                let (a, b) = ordered(Operand::Slice(v));
+                kernels::binary(isa, op, a, b, y);
+            }
+            Form::Scalar => {
+                let (a, b) = ordered(Operand::Scalar(v[0]));
+                kernels::binary(isa, op, a, b, y);
+            }
+            Form::Rows => kernels::binary_rows(isa, op, x, v, swapped, y),
+            Form::Columns => kernels::binary_columns(isa, op, x, v, swapped, y),
+        }
     }
 }
 

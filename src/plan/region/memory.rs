@@ -33,11 +33,11 @@ impl<'a> Gaps<'a> {
 /// which it may read. They do not overlap: each begins where the one before ends,
 /// or later.
 #[inline]
-pub(super) fn split(
+pub(super) fn split<T>(
     arena: &mut [f32],
     writes: &[(usize, usize)],
-    step: impl Fn(&mut [&mut [f32]; MOST_WRITES], Gaps<'_>),
-) {
+    step: impl FnOnce(&mut [&mut [f32]; MOST_WRITES], Gaps<'_>) -> T,
+) -> T {
     if let [(start, len)] = *writes {
         let (before, from) = arena.split_at_mut(start);
         let (value, after) = from.split_at_mut(len);
@@ -65,7 +65,7 @@ pub(super) fn split(
         (rest, at) = (after, start + len);
     }
     gaps[MOST_WRITES] = (at, rest);
-    step(&mut taken, Gaps::Many(gaps));
+    step(&mut taken, Gaps::Many(gaps))
 }
 
 /// What a step reads.

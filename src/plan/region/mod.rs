@@ -32,6 +32,7 @@ mod recurs;
 mod resize;
 mod rows;
 mod scale;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,9 @@ pub(super) use lookup::Lookup;
 #[cfg(feature = "profile")]
 pub(super) use node::RegionOp;
 pub(super) use partition::compile;
+pub(super) use split::Team;
 
+use crate::crew;
 use crate::error::Result;
 use crate::kernels::{Aligned, Isa};
 use crate::tensor::Shape;
@@ -85,6 +88,8 @@ struct Step {
     writes: Vec<(usize, usize)>,
     /// The first value read is the first one written.
     in_place: bool,
+    /// About how many nanoseconds it takes, where it can be split.
+    cost: u64,
     /// Who asked for it.
     name: String,
 }
@@ -101,8 +106,16 @@ pub(crate) struct Region {
     arena: usize,
 }
 
-#[cfg(feature = "profile")]
 impl Step {
+    /// Floats of scratch that a part of it needs at the most.
+    fn part_scratch(&self) -> usize {
+        match split::pays(self.cost) {
+            true => self.op.part_scratch(self.writes.get(1).map_or(0, |(_, len)| *len)),
+            false => 0,
+        }
+    }
+
+    #[cfg(feature = "profile")]
     fn entry(&self, time: std::time::Duration) -> super::profile::Entry {
         let read: usize = self.reads.iter().map(|spot| spot.len).sum();
         let written: usize = self.writes.iter().map(|(_, len)| *len).sum();
@@ -148,13 +161,15 @@ impl Region {
         &arena.floats()[self.outputs[index].0.clone()]
     }
 
-    /// Runs all steps. The inputs are asked for again by every step that reads one.
+    /// Runs all steps, the large ones on the threads of a team if there is one. The
+    /// inputs are asked for again by every step that reads one.
     ///
     /// # Panics
     ///
     /// When an input has another length than it must: see [`Region::inputs`].
-    pub(super) fn run(&self, inputs: &dyn Inputs, arena: &mut Aligned) -> Result<()> {
+    pub(super) fn run(&self, inputs: &dyn Inputs, arena: &mut Aligned, team: Option<&mut Team>) -> Result<()> {
         let floats = arena.floats_mut();
+        let mut team = team.filter(|_| crew::is_here());
         work::between(|checks| {
             for step in &self.steps {
                 checks.check().map_err(|e| e.at(format_args!("node {}", step.name)))?;
@@ -162,8 +177,14 @@ impl Region {
                 let begun = std::time::Instant::now();
                 memory::split(floats, &step.writes, |writes, gaps| {
                     let reads = Mapped { region: self, step, inputs, gaps };
+                    if let Some(team) = &mut team
+                        && split::pays(step.cost)
+                    {
+                        return step.op.split(self.isa, &reads, writes, step, team);
+                    }
                     step.op.run(self.isa, &reads, writes, step.in_place);
-                });
+                    Ok(())
+                })?;
                 #[cfg(feature = "profile")]
                 super::profile::note(step.entry(begun.elapsed()));
             }

@@ -34,7 +34,7 @@ impl RegionOp {
         for (input, len) in inputs.iter().zip(region.inputs()) {
             ensure!(floats(input).is_some_and(|f| f.len() == *len), "an input of another kind");
         }
-        region.run(inputs, arena)?;
+        region.run(inputs, arena, None)?;
         let mut outputs = TVec::new();
         for index in 0..region.output_count() {
             let shape = region.output_shape(index).context("an output without a shape")?;

@@ -64,14 +64,15 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], in_place: bool) {
+    /// Of rows `x`; those of `y` where it is none.
+    fn run(&self, isa: Isa, x: Option<&[f32]>, y: &mut [f32]) {
         let Norm { n, eps, is_centred, gamma, beta } = self;
         let (gamma, beta) = (gamma.as_deref(), beta.as_deref());
-        match (is_centred, in_place) {
-            (true, true) => kernels::layer_norm_in_place(isa, *n, y, gamma, beta, *eps),
-            (true, false) => kernels::layer_norm(isa, *n, reads.get(0), gamma, beta, *eps, y),
-            (false, true) => kernels::rms_norm_in_place(isa, *n, y, gamma, *eps),
-            (false, false) => kernels::rms_norm(isa, *n, reads.get(0), gamma, *eps, y),
+        match (is_centred, x) {
+            (true, None) => kernels::layer_norm_in_place(isa, *n, y, gamma, beta, *eps),
+            (true, Some(x)) => kernels::layer_norm(isa, *n, x, gamma, beta, *eps, y),
+            (false, None) => kernels::rms_norm_in_place(isa, *n, y, gamma, *eps),
+            (false, Some(x)) => kernels::rms_norm(isa, *n, x, gamma, *eps, y),
         }
         if let (false, Some(beta)) = (is_centred, beta) {
             kernels::binary_rows_in_place(isa, kernels::Binary::Add, y, beta, false);
@@ -174,6 +175,31 @@ impl Op {
         }
     }
 
+    /// The mask of a softmax.
+    pub(super) fn mask<'r>(&self, reads: &Mapped<'r>) -> Option<&'r [f32]> {
+        matches!(self, Op::Masked { has_mask: true, .. }).then(|| reads.get(1))
+    }
+
+    /// Does it to rows `x`, or to those of `y` where it is none; of what goes by rows.
+    pub(super) fn rows(&self, isa: Isa, x: Option<&[f32]>, mask: Option<&[f32]>, y: &mut [f32]) {
+        match (self, x) {
+            (Op::Unary(op), None) => kernels::unary_in_place(isa, *op, y),
+            (Op::Unary(op), Some(x)) => kernels::unary(isa, *op, x, y),
+            (Op::Softmax { n, log: false }, None) => kernels::softmax_in_place(isa, *n, y),
+            (Op::Softmax { n, log: false }, Some(x)) => kernels::softmax(isa, *n, x, y),
+            (Op::Softmax { n, log: true }, None) => kernels::log_softmax_in_place(isa, *n, y),
+            (Op::Softmax { n, log: true }, Some(x)) => kernels::log_softmax(isa, *n, x, y),
+            (Op::Norm(norm), _) => norm.run(isa, x, y),
+            (Op::Masked { n, scale, .. }, _) => {
+                if let Some(x) = x {
+                    y.copy_from_slice(x);
+                }
+                kernels::softmax_masked(isa, *scale, mask, *n, y);
+            }
+            _ => unreachable!("not by rows"),
+        }
+    }
+
     /// Does it. With `in_place`, the first value written holds what
     /// [`Op::in_place`] names.
     pub(super) fn run(
@@ -191,29 +217,16 @@ impl Op {
             Op::Deconv(conv) => conv.run(isa, reads, y),
             Op::Resize(resize) => resize.run(isa, reads, y, scratch),
             Op::Pool(pool) => pool.run(isa, reads, y),
-            Op::Unary(op) => match in_place {
-                true => kernels::unary_in_place(isa, *op, y),
-                false => kernels::unary(isa, *op, reads.get(0), y),
-            },
+            Op::Unary(_) | Op::Softmax { .. } | Op::Masked { .. } | Op::Norm(_) => {
+                let x = (!in_place).then(|| reads.get(0));
+                let mask = self.mask(reads);
+                self.rows(isa, x, mask, y);
+            }
             Op::Pairwise(pairwise) => pairwise.run(isa, reads, y, in_place),
-            Op::Softmax { n, log } => match (log, in_place) {
-                (false, true) => kernels::softmax_in_place(isa, *n, y),
-                (false, false) => kernels::softmax(isa, *n, reads.get(0), y),
-                (true, true) => kernels::log_softmax_in_place(isa, *n, y),
-                (true, false) => kernels::log_softmax(isa, *n, reads.get(0), y),
-            },
             Op::SoftmaxStrided(dims) => match in_place {
                 true => kernels::softmax_strided_in_place(isa, *dims, y),
                 false => kernels::softmax_strided(isa, *dims, reads.get(0), y),
             },
-            Op::Norm(norm) => norm.run(isa, reads, y, in_place),
-            Op::Masked { n, scale, has_mask } => {
-                if !in_place {
-                    y.copy_from_slice(reads.get(0));
-                }
-                let mask = has_mask.then(|| reads.get(1));
-                kernels::softmax_masked(isa, *scale, mask, *n, y);
-            }
             Op::Reduce { op, dims } => kernels::reduce(isa, *op, *dims, reads.get(0), y),
             Op::Permute { dims, axes } => kernels::permute(dims, axes, reads.get(0), y),
             Op::Moves(moves) => moves.run(reads, y),
@@ -222,9 +235,9 @@ impl Op {
     }
 }
 
-#[cfg(feature = "profile")]
 impl Op {
     /// What it is called.
+    #[cfg(feature = "profile")]
     pub(super) fn name(&self) -> &'static str {
         match self {
             Op::Product(_) => "product",
@@ -251,6 +264,7 @@ impl Op {
             Op::Conv2d(conv) => conv.flop(),
             Op::Depthwise(conv) => conv.flop(),
             Op::Deconv(conv) => conv.flop(),
+            #[cfg(feature = "profile")]
             Op::Recur(layer) => layer.flop(),
             _ => 0,
         }

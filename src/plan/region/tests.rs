@@ -65,7 +65,7 @@ fn check(model: &TypedModel, what: &str) -> Region {
     arena.floats_mut().fill(f32::NAN);
     let slices: Vec<&[f32]> =
         inputs.iter().map(|t| t.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap()).collect();
-    region.run(&slices, &mut arena).unwrap();
+    region.run(&slices, &mut arena, None).unwrap();
     let first: Vec<Vec<u32>> = (0..wanted.len())
         .map(|i| region.output(&arena, i).iter().map(|v| v.to_bits()).collect())
         .collect();
@@ -73,7 +73,7 @@ fn check(model: &TypedModel, what: &str) -> Region {
         assert_close(region.output(&arena, i), wanted, what);
         assert_eq!(&**region.output_shape(i).unwrap(), wanted.shape(), "{what}");
     }
-    region.run(&slices, &mut arena).unwrap();
+    region.run(&slices, &mut arena, None).unwrap();
     for (i, first) in first.iter().enumerate() {
         let again: Vec<u32> = region.output(&arena, i).iter().map(|v| v.to_bits()).collect();
         assert_eq!(&again, first, "{what}");
