@@ -652,6 +652,11 @@ class session_options {
     budget_ = bounds;
     return *this;
   }
+  /** Threads of a run, the calling one among them: 0 and 1 are that one alone. */
+  session_options& with_threads(std::uint32_t threads) {
+    threads_ = threads;
+    return *this;
+  }
 
  private:
   friend class model;
@@ -691,6 +696,7 @@ class session_options {
       options.state_count = states.size();
       options.soft_budget_bytes = from.budget_.soft_bytes;
       options.hard_budget_bytes = from.budget_.hard_bytes;
+      options.threads = from.threads_;
     }
     c_form(const c_form&) = delete;
     c_form& operator=(const c_form&) = delete;
@@ -707,6 +713,7 @@ class session_options {
   std::vector<constant> constants_;
   std::vector<std::pair<std::string, std::string>> states_;
   budget budget_;
+  std::uint32_t threads_ = 0;
 };
 
 inline returns<inferno_memory_need> model::memory_need(const session_options& options) const {

@@ -26,7 +26,7 @@ macro_rules! audit {
         mod asserted {
             use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
             use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
-            use crate::{error, host, kernels, log, model, plan, pool, session, tensor, work};
+            use crate::{crew, error, host, kernels, log, model, plan, pool, session, tensor, work};
             use crate::ffi;
             use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -131,6 +131,9 @@ audit! {
             kernels::Windows<'static>, kernels::Winograd<'static>, kernels::Depthwise<'static>,
             kernels::Pool<'static>, kernels::Taps<'static>]
         "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
+    shared [kernels::Panel<'static>]
+        "rows that others have the rest of", "it has its own columns alone",
+        "src/kernels/gemm/panel.rs";
     global [kernels::isa::CAP]
         "which instructions are allowed", "an atomic", "tests/c/isa.c";
 
@@ -138,6 +141,19 @@ audit! {
     shared [pool::Keeper]
         "how a thread of ours stands, with its waiter", "a lock and its condition; one flag is an atomic",
         "src/pool/keeper.rs";
+    global [crew::PLACES]
+        "where helpers are offered jobs", "an atomic a place; a lock and its condition to sleep at",
+        "tests/loom/src/crew.rs";
+    shared [crew::audited::Place, crew::audited::Job<'static>]
+        "what is offered, and the parts of it", "atomics (`crew::place`, 1 to 4)",
+        "tests/loom/src/crew.rs";
+    shared [crew::audited::Apart<u8>]
+        "parts and workers of one call", "each index is one thread's; a job gives it once",
+        "src/crew/tests.rs";
+    global [crew::THREADS, crew::HIRED, crew::PROCESS]
+        "the helpers that there are", "a lock; an atomic each for who looks", "src/crew/tests.rs";
+    thread [plan::region::node::THREADS]
+        "nothing", "set and taken back by one call", "tests/c/crew.c";
     shared [work::audited::Task<u8>]
         "the answer of a thread of ours", "a lock", "src/work.rs";
     shared [work::Budget, pool::State]

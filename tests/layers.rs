@@ -13,30 +13,31 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("log", &["sync"]),
     ("host", &["error"]),
     ("pool", &["error", "host", "sync"]),
+    ("crew", &["error", "panics", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
     ("model", &["error", "host", "kernels", "log", "panics", "pool", "sync", "tensor", "work"]),
     ("kernels", &["error"]),
-    ("plan", &["error", "kernels", "model", "panics", "pool", "tensor", "work"]),
-    ("session", &["error", "model", "plan", "pool", "tensor", "work"]),
+    ("plan", &["crew", "error", "kernels", "model", "panics", "pool", "tensor", "work"]),
+    ("session", &["crew", "error", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
     (
         "audit",
         &[
-            "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
+            "crew", "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
             "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
-            "error", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
+            "crew", "error", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
             "session", "sync", "tensor",
         ],
     ),
 ];
 
 const TRACT: &[&str] = &["model", "plan"];
-const UNSAFE: &[&str] = &["ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
+const UNSAFE: &[&str] = &["crew", "ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
 
 struct Source {
     /// Relative to `src`, with `/`.

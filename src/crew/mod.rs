@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 
 #[cfg(all(test, feature = "capi"))]
 pub(crate) mod audited {
+    pub(crate) use super::Apart;
     pub(crate) use super::place::{Job, Place};
 }
 
@@ -93,10 +94,12 @@ pub fn is_here() -> bool {
 }
 
 /// What several threads write to, each its own elements.
-struct Apart<T>(*mut T);
+pub(crate) struct Apart<T>(*mut T);
 
 // SAFETY: a thread that has an index is the only one that touches its element.
 unsafe impl<T: Send> Sync for Apart<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Apart<T> {}
 
 impl<T> Apart<T> {
     /// # Safety

@@ -4,6 +4,7 @@ use super::Value;
 use super::arena;
 use super::indices::IndexChecks;
 use super::large::LargeSteps;
+use super::region::for_threads;
 use crate::error::{self, Error, Result};
 use crate::kernels::{FlushToZero, clear_upper_halves};
 use crate::model::codegen;
@@ -44,10 +45,11 @@ impl General {
         arena::most_bytes(self.plan.model(), self.plan.order_without_consts())
     }
 
-    /// What a session needs to run it.
-    pub(super) fn state(&self) -> Result<GeneralState> {
+    /// What a session of so many threads needs to run it.
+    pub(super) fn state(&self, threads: usize) -> Result<GeneralState> {
         Ok(GeneralState {
-            inner: spawn(&self.plan)?,
+            inner: spawn(&self.plan, threads)?,
+            threads,
             plan: self.plan.clone(),
             checks: self.checks.clone(),
             large: self.large.clone(),
@@ -65,8 +67,8 @@ pub(super) fn unsupported(e: &TractError) -> Error {
     }
 }
 
-fn spawn(plan: &Arc<TypedSimplePlan>) -> Result<TypedSimpleState> {
-    plan.spawn().map_err(|e| unsupported(&e))
+fn spawn(plan: &Arc<TypedSimplePlan>, threads: usize) -> Result<TypedSimpleState> {
+    for_threads(threads, || plan.spawn()).map_err(|e| unsupported(&e))
 }
 
 /// One session's way through a general program.
@@ -75,6 +77,7 @@ pub struct GeneralState {
     checks: Arc<IndexChecks>,
     large: Arc<LargeSteps>,
     memory_bytes: u64,
+    threads: usize,
     inner: TypedSimpleState,
     args: TVec<TValue>,
 }
@@ -95,7 +98,7 @@ impl GeneralState {
         let outcome = scope.settle().and(outcome);
         if outcome.is_err() {
             // What the failed run left behind must not be seen by the next.
-            let left = std::mem::replace(&mut self.inner, spawn(&self.plan)?);
+            let left = std::mem::replace(&mut self.inner, spawn(&self.plan, self.threads)?);
             if kept {
                 // A thread that will never go on stands in the middle of it.
                 std::mem::forget(left);

@@ -82,7 +82,7 @@ impl Program {
     /// What a session of so many threads needs to run it.
     pub fn state(self: &Arc<Self>, threads: usize) -> Result<State> {
         Ok(match &self.kind {
-            Kind::General(general) => State::General(Box::new(general.state()?)),
+            Kind::General(general) => State::General(Box::new(general.state(threads)?)),
             Kind::Direct(region) => {
                 let scope = Scope::open(self.memory_bytes);
                 let arena = region.arena();

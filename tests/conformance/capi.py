@@ -57,6 +57,7 @@ class SessionOptions(c.Structure):
         ("state_count", c.c_size_t),
         ("soft_budget_bytes", c.c_uint64),
         ("hard_budget_bytes", c.c_uint64),
+        ("threads", c.c_uint32),
     ]
 
 

@@ -14,6 +14,8 @@ pub struct Panel<'a> {
 
 // SAFETY: as the `&mut [f32]` that it was: nobody else has its floats.
 unsafe impl Send for Panel<'_> {}
+// SAFETY: as above; who only looks at it reads and writes none of them.
+unsafe impl Sync for Panel<'_> {}
 
 impl<'a> From<&'a mut [f32]> for Panel<'a> {
     #[inline(always)]

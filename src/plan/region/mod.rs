@@ -40,6 +40,7 @@ mod tests;
 pub(super) use lookup::Lookup;
 #[cfg(feature = "profile")]
 pub(super) use node::RegionOp;
+pub(super) use node::for_threads;
 pub(super) use partition::compile;
 pub(super) use split::Team;
 

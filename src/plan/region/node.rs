@@ -1,11 +1,12 @@
 //! A region as a node among tract's.
 
 use super::lower::floats;
-use super::{Inputs, Region};
+use super::{Inputs, Region, Team};
 use crate::error;
 use crate::kernels::{Aligned, as_floats_mut};
 use crate::model::zeros;
 use crate::tensor::DType;
+use std::cell::Cell;
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -28,13 +29,14 @@ impl PartialEq for RegionOp {
 impl Eq for RegionOp {}
 
 impl RegionOp {
-    fn run(&self, arena: &mut Aligned, inputs: &TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn run(&self, kept: &mut Kept, inputs: &TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let Kept { arena, team } = kept;
         let region = &*self.0;
         ensure!(inputs.len() == region.inputs().len(), "{} inputs of a region", inputs.len());
         for (input, len) in inputs.iter().zip(region.inputs()) {
             ensure!(floats(input).is_some_and(|f| f.len() == *len), "an input of another kind");
         }
-        region.run(inputs, arena, None)?;
+        region.run(inputs, arena, team.as_mut())?;
         let mut outputs = TVec::new();
         for index in 0..region.output_count() {
             let shape = region.output_shape(index).context("an output without a shape")?;
@@ -63,12 +65,13 @@ impl Op for RegionOp {
 
 impl EvalOp for RegionOp {
     fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
-        let mut arena = self.0.arena()?;
-        self.run(&mut arena, &inputs).map(Some)
+        self.run(&mut Kept { arena: self.0.arena()?, team: None }, &inputs).map(Some)
     }
 
     fn state(&self, _ctx: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
-        Ok(Some(Box::new(Kept(self.0.arena()?))))
+        let threads = THREADS.get();
+        let team = (threads > 1).then(|| Team::new(&self.0, threads)).transpose()?;
+        Ok(Some(Box::new(Kept { arena: self.0.arena()?, team })))
     }
 }
 
@@ -81,9 +84,25 @@ impl TypedOp for RegionOp {
     as_op!();
 }
 
-/// The arena of a session for one region.
+thread_local! {
+    /// The threads of the session whose regions this thread makes ready.
+    static THREADS: Cell<usize> = const { Cell::new(1) };
+}
+
+/// Makes ready what `make` does for a session of so many threads.
+pub(in crate::plan) fn for_threads<T>(threads: usize, make: impl FnOnce() -> T) -> T {
+    let before = THREADS.replace(threads);
+    let made = make();
+    THREADS.set(before);
+    made
+}
+
+/// The arena of a session for one region, and its threads.
 #[derive(Debug, Clone)]
-struct Kept(Aligned);
+struct Kept {
+    arena: Aligned,
+    team: Option<Team>,
+}
 
 impl OpState for Kept {
     fn eval(
@@ -94,7 +113,7 @@ impl OpState for Kept {
     ) -> TractResult<TVec<TValue>> {
         let op = op.downcast_ref::<RegionOp>();
         let op = op.ok_or_else(|| error::internal("a region's memory without its region"))?;
-        op.run(&mut self.0, &inputs)
+        op.run(self, &inputs)
     }
 
     fn reset_lanes(&mut self, _lanes: &[LaneId]) -> TractResult<()> {

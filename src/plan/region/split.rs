@@ -31,11 +31,13 @@ const FLOP_RATE: u64 = 50;
 const BYTE_RATE: u64 = 8;
 
 /// The threads of a session.
+#[derive(Debug, Clone)]
 pub(crate) struct Team {
     workers: Vec<Worker>,
 }
 
 /// What a thread needs besides.
+#[derive(Debug, Clone)]
 struct Worker {
     scratch: Aligned,
 }

@@ -2,7 +2,8 @@
 
 mod images;
 
-use super::{Inputs, Region, compile};
+use super::{Inputs, Region, Team, compile};
+use crate::crew;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::{Gather, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
@@ -73,11 +74,23 @@ fn check(model: &TypedModel, what: &str) -> Region {
         assert_close(region.output(&arena, i), wanted, what);
         assert_eq!(&**region.output_shape(i).unwrap(), wanted.shape(), "{what}");
     }
-    region.run(&slices, &mut arena, None).unwrap();
-    for (i, first) in first.iter().enumerate() {
-        let again: Vec<u32> = region.output(&arena, i).iter().map(|v| v.to_bits()).collect();
-        assert_eq!(&again, first, "{what}");
+    let mut same = |region: &Region, team: Option<&mut Team>| {
+        region.run(&slices, &mut arena, team).unwrap();
+        for (i, first) in first.iter().enumerate() {
+            let again: Vec<u32> = region.output(&arena, i).iter().map(|v| v.to_bits()).collect();
+            assert_eq!(&again, first, "{what}");
+        }
+    };
+    same(&region, None);
+    // So large a step is split into as many parts as can be.
+    let mut region = region;
+    let costs: Vec<u64> = region.steps.iter().map(|step| step.cost).collect();
+    region.steps.iter_mut().filter(|step| step.cost > 0).for_each(|step| step.cost = 1 << 40);
+    for threads in [2, 3, 8] {
+        crew::hire(3).unwrap();
+        same(&region, Some(&mut Team::new(&region, threads).unwrap()));
     }
+    region.steps.iter_mut().zip(costs).for_each(|(step, cost)| step.cost = cost);
     region
 }
 

@@ -4,12 +4,16 @@
 
 #[path = "../../../src/pool/balance.rs"]
 mod balance;
+#[cfg(all(test, loom))]
+mod crew;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/ffi/handle.rs"]
 pub mod handle;
 #[cfg(all(test, loom))]
 mod memory;
+#[path = "../../../src/crew/place.rs"]
+mod place;
 #[path = "../../../src/pool/regions.rs"]
 mod regions;
 #[path = "../../../src/pool/reserve.rs"]

@@ -21,8 +21,18 @@ impl Tensor {
         Tensor { dtype: 0, rank: 0, dims: [0; 8], data: ptr::null_mut(), size_bytes: 0 };
 }
 
+/// Room for `inferno_session_options`: pointers and counts, two budgets, the threads.
+#[repr(C)]
+struct Options {
+    struct_size: usize,
+    arrays: [usize; 8],
+    budgets: [u64; 2],
+    threads: u32,
+}
+
 functions!(Api {
     inferno_last_error: fn() -> *const c_char,
+    inferno_session_options_init: fn(*mut Options, usize) -> c_int,
     inferno_model_load: fn(*const c_char, *const c_void, *mut *mut c_void) -> c_int,
     inferno_model_free: fn(*mut c_void) -> (),
     inferno_session_new: fn(*const c_void, *const c_void, *mut *mut c_void) -> c_int,
@@ -51,7 +61,7 @@ impl Api {
 }
 
 impl Inferno {
-    pub fn open(case: &Case, inputs: &[Input]) -> Result<Inferno, String> {
+    pub fn open(case: &Case, inputs: &[Input], threads: usize) -> Result<Inferno, String> {
         let outputs = vec![Tensor::NONE; case.outputs.len()];
         let mut it = Inferno {
             api: Api::load("PEERS_INFERNO")?,
@@ -64,7 +74,11 @@ impl Inferno {
         // SAFETY: the pointers are valid for the calls, and NULL stands for the defaults.
         unsafe {
             api.must((api.inferno_model_load)(path.as_ptr(), ptr::null(), &mut it.model))?;
-            api.must((api.inferno_session_new)(it.model, ptr::null(), &mut it.session))?;
+            let mut options = Options { struct_size: 0, arrays: [0; 8], budgets: [0; 2], threads: 0 };
+            api.must((api.inferno_session_options_init)(&mut options, size_of::<Options>()))?;
+            options.threads = u32::try_from(threads).map_err(|e| e.to_string())?;
+            let given = (&raw const options).cast();
+            api.must((api.inferno_session_new)(it.model, given, &mut it.session))?;
             api.must((api.inferno_session_prepare)(it.session))?;
             for (i, input) in inputs.iter().enumerate() {
                 let mut view = Tensor::NONE;

@@ -21,7 +21,7 @@ use crate::case::{Case, Input};
 pub const NAMES: [&str; 5] = ["inferno", "ort", "openvino", "tract", "rten"];
 
 /// Those that have no threads inside a run, as they come.
-pub const ONE_THREAD: [&str; 2] = ["inferno", "tract"];
+pub const ONE_THREAD: [&str; 1] = ["tract"];
 
 pub trait Engine {
     fn run(&mut self) -> Result<(), String>;
@@ -59,7 +59,7 @@ pub fn open(
 ) -> Result<Box<dyn Engine>, String> {
     guarded(|| {
         Ok(match name {
-            "inferno" => Box::new(inferno::Inferno::open(case, inputs)?) as Box<dyn Engine>,
+            "inferno" => Box::new(inferno::Inferno::open(case, inputs, threads)?) as Box<dyn Engine>,
             "ort" => Box::new(ort::Ort::open(case, inputs, threads)?),
             "openvino" => Box::new(openvino::OpenVino::open(case, inputs, threads)?),
             "tract" => Box::new(tract::Tract::open(case, inputs)?),
