@@ -39,9 +39,12 @@ impl Reader for Files {
         let range = range(FileSize(about.len()))?;
         let len = usize::try_from(range.end - range.start)
             .map_err(|_| error::limit_exceeded(format!("{path}: its part does not fit memory")))?;
-        let mut buffer = zeroed_buffer(len, path)?;
+        let mut buffer = empty_buffer(len, path)?;
         file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
-        file.read_exact(&mut buffer).map_err(failed)?;
+        let read = file.take(range.end - range.start).read_to_end(&mut buffer).map_err(failed)?;
+        if read != len {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
         Ok(buffer)
     }
 }
@@ -74,10 +77,16 @@ pub(crate) fn io_error(path: &str, e: &io::Error) -> Error {
 
 /// `len` zero bytes, or a status when there is no room for them.
 pub fn zeroed_buffer(len: usize, what: &str) -> Result<Vec<u8>> {
+    let mut buffer = empty_buffer(len, what)?;
+    buffer.resize(len, 0);
+    Ok(buffer)
+}
+
+/// Room for `len` bytes.
+fn empty_buffer(len: usize, what: &str) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     buffer
         .try_reserve_exact(len)
         .map_err(|_| error::out_of_memory(format!("{what}: no memory for {len} bytes")))?;
-    buffer.resize(len, 0);
     Ok(buffer)
 }

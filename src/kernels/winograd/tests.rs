@@ -244,7 +244,8 @@ fn filters_are_the_same_for_all_instruction_sets() {
             let of = |isa| Filter::new_as(isa, tile, channels, filters, &w).unwrap();
             let right = of(Isa::Scalar);
             for isa in all_isas() {
-                same(of(isa).matrices.floats(), right.matrices.floats());
+                let what = format!("{tile:?} of {filters} by {channels}");
+                same(of(isa).matrices.floats(), right.matrices.floats(), &what);
             }
         }
     }
