@@ -303,12 +303,14 @@ mod tests {
         assert_eq!(e.kind(), Kind::InvalidModel);
     }
 
+    // (After as long again it would be kept, and never be counted out: a thread has to
+    // have its turn in time, on whatever machine.)
     #[test]
     fn the_waiter_does_not_wait_past_the_deadline_and_the_thread_is_counted_out() {
         let _turn = TURN.lock();
         let (go_on, wait) = mpsc::channel::<()>();
         let before = Instant::now();
-        let e = within(budget(50), "slow", move || {
+        let e = within(budget(500), "slow", move || {
             let _ = wait.recv();
             Ok(())
         })
@@ -326,7 +328,7 @@ mod tests {
     fn loops_of_ours_see_their_deadline() {
         let _turn = TURN.lock();
         assert!(check().is_ok());
-        let e = within(budget(20), "loop", || -> Result<()> {
+        let e = within(budget(500), "loop", || -> Result<()> {
             loop {
                 check()?;
             }
