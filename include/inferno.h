@@ -47,6 +47,11 @@
 #define INFERNO_NO_BUDGET UINT64_MAX
 
 /**
+ * The most threads that a run may have.
+ */
+#define INFERNO_MAX_THREADS 64
+
+/**
  * What a call came to. Zero is success; every other value is an error whose
  * text `inferno_last_error` gives. Values are never reused.
  */
@@ -598,6 +603,16 @@ typedef struct inferno_session_options {
    * `INFERNO_NO_BUDGET`.
    */
   uint64_t hard_budget_bytes;
+  /**
+   * Threads of a run, the calling one among them. 0, the default, and 1: that one
+   * alone. With more, large steps of a run are done in parts, by the caller and by
+   * helper threads of Inferno's. They are started when the first session asks for
+   * them, shared by all sessions, asleep while there is nothing to do, and ended
+   * by `inferno_shutdown`. A run that finds them busy goes on without. The
+   * answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+   * refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
+   */
+  uint32_t threads;
 } inferno_session_options;
 
 /**
