@@ -14,6 +14,7 @@ mod place;
 use crate::error::{self, Result};
 use crate::panics;
 use crate::sync::Mutex;
+pub use place::MOST_PARTS;
 use place::{Job, Place};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -114,13 +115,13 @@ impl<T> Apart<T> {
 
 /// Calls `work` with every one of `parts`, on as many threads as there are
 /// `workers` and helpers are free, the caller's among them. Each thread has a
-/// worker of its own, the caller the first one or a later one.
+/// worker of its own, the caller the first.
 ///
 /// Fails when `work` panics; parts may then be left out.
 ///
 /// # Panics
 ///
-/// When there is no worker.
+/// When there is no worker, or there are more than [`MOST_PARTS`] parts.
 pub fn each<T: Send, W: Send>(
     parts: &mut [T],
     workers: &mut [W],
@@ -141,7 +142,7 @@ pub fn each<T: Send, W: Send>(
             *failed.lock() = Some(panic);
         }
     };
-    let job = Job::new(count, &one);
+    let job = Job::new(count, most.max(1), &one);
     let offer = job.offer();
     let free = PLACES.iter().take(helpers());
     let mut asked = 0u64;
@@ -154,7 +155,7 @@ pub fn each<T: Send, W: Send>(
             (asked, left) = (asked | 1 << index, left - 1);
         }
     }
-    job.work();
+    job.lead();
     while asked != 0 {
         PLACES[asked.trailing_zeros() as usize].withdraw(offer);
         asked &= asked - 1;

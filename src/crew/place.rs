@@ -14,36 +14,76 @@
 //!
 //! The loom tests in `tests/loom` run these paths against each other.
 
-use crate::sync::{AtomicPtr, AtomicUsize, Condvar, Gate, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Condvar, Gate, Ordering};
 use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::PoisonError;
+
+/// Parts that a job has at most.
+pub const MOST_PARTS: usize = 128;
 
 /// Parts of a call, to be done by whoever comes first.
 #[repr(align(8))]
 pub(crate) struct Job<'a> {
-    next: AtomicUsize,
+    /// A bit for each part that is taken.
+    taken: [AtomicU64; MOST_PARTS / 64],
     parts: usize,
-    /// Who came so far.
-    workers: AtomicUsize,
+    /// How many may come, and helpers that came so far.
+    workers: usize,
+    helpers: AtomicUsize,
     /// Does a part: the worker's number, and the part's. It does not panic.
     work: &'a (dyn Fn(usize, usize) + Sync),
 }
 
 impl<'a> Job<'a> {
-    pub(crate) fn new(parts: usize, work: &'a (dyn Fn(usize, usize) + Sync)) -> Job<'a> {
-        Job { next: AtomicUsize::new(0), parts, workers: AtomicUsize::new(0), work }
+    /// # Panics
+    ///
+    /// When there are more parts than [`MOST_PARTS`], or no workers.
+    pub(crate) fn new(
+        parts: usize,
+        workers: usize,
+        work: &'a (dyn Fn(usize, usize) + Sync),
+    ) -> Job<'a> {
+        assert!(parts <= MOST_PARTS && workers > 0, "{parts} parts for {workers}");
+        let taken = std::array::from_fn(|_| AtomicU64::new(0));
+        Job { taken, parts, workers, helpers: AtomicUsize::new(0), work }
     }
 
-    /// Does parts until all are taken. No two workers have the same number.
-    pub(crate) fn work(&self) {
-        let worker = self.workers.fetch_add(1, Ordering::Relaxed);
-        loop {
-            let part = self.next.fetch_add(1, Ordering::Relaxed);
-            if part >= self.parts {
-                return;
+    /// Whether this part is now the caller's.
+    fn take(&self, part: usize) -> bool {
+        let (word, bit) = (&self.taken[part / 64], 1 << (part % 64));
+        word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Does parts until all are taken; no two workers have the same number. Each
+    /// begins with a share of its own, so that it finds what it wrote the time before
+    /// in its cache, and goes on with what others have last.
+    fn work(&self, worker: usize) {
+        let first = worker * self.parts / self.workers;
+        for part in (first..self.parts).take(self.own(worker)) {
+            if self.take(part) {
+                (self.work)(worker, part);
             }
-            (self.work)(worker, part);
         }
+        for part in (0..first).rev().chain((first..self.parts).rev()) {
+            if self.take(part) {
+                (self.work)(worker, part);
+            }
+        }
+    }
+
+    /// The caller's part of it.
+    pub(crate) fn lead(&self) {
+        self.work(0);
+    }
+
+    /// A helper's.
+    fn help(&self) {
+        self.work(1 + self.helpers.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// Parts that a worker begins with.
+    fn own(&self, worker: usize) -> usize {
+        (worker + 1) * self.parts / self.workers - worker * self.parts / self.workers
     }
 
     /// As an offer: who makes it withdraws it while the job is there.
@@ -184,7 +224,7 @@ impl Place {
         while let Some(Offer(job)) = self.next() {
             // SAFETY: it was taken on, and its caller waits in `withdraw` until the
             // swap below.
-            unsafe { &*job }.work();
+            unsafe { &*job }.help();
             let before = self.job.swap(null_mut(), Ordering::AcqRel);
             if before == awaited(job) {
                 self.wake();

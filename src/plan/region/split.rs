@@ -8,7 +8,7 @@
 use super::memory::Mapped;
 use super::ops::Op;
 use super::{MOST_WRITES, Region, Step};
-use crate::crew;
+use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero, Isa, Panel};
 
@@ -18,9 +18,6 @@ const SPLIT_FROM: u64 = 30_000;
 const PART: u64 = 30_000;
 /// Parts for each thread at the most: the next one is taken by who is ready.
 const EACH: usize = 4;
-/// Parts of a step at the most.
-const MOST_PARTS: usize = 2 * crew::MOST_THREADS;
-
 /// Floats that lie together: no two threads write to a cache line, where they can
 /// help it.
 pub(super) const LINE: usize = 64;

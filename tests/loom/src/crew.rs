@@ -31,10 +31,10 @@ impl Counts {
 fn call(place: &Place) {
     let counts = Counts::new();
     let work = |_worker: usize, part: usize| counts.add(part);
-    let job = Job::new(2, &work);
+    let job = Job::new(2, 2, &work);
     let offer = job.offer();
     let asked = place.offer(offer);
-    job.work();
+    job.lead();
     if asked {
         place.withdraw(offer);
     }
@@ -89,10 +89,10 @@ fn workers_have_numbers_of_their_own() {
         };
         let counts = Counts::new();
         let work = |worker: usize, _part: usize| counts.add(worker);
-        let job = Job::new(3, &work);
+        let job = Job::new(3, 2, &work);
         let offer = job.offer();
         let asked = place.offer(offer);
-        job.work();
+        job.lead();
         if asked {
             place.withdraw(offer);
         }
