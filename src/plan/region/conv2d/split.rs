@@ -1,5 +1,5 @@
 //! A convolution on several threads: by rows of the image, or by filters where
-//! these have more floats than the image, or there are few rows.
+//! these have many more floats than the image, or there are few rows.
 
 use super::{Conv2d, Geometry, Mapped, Packed, Weights};
 use crate::error::Result;
@@ -8,6 +8,9 @@ use crate::plan::region::split::Team;
 
 /// Filters that a part has a multiple of.
 const FILTERS: usize = 32;
+
+/// Pixels that a part of rows has at least, where there are as many.
+const PIXELS: usize = 48;
 
 /// An image on its way through a convolution.
 #[derive(Clone, Copy)]
@@ -46,6 +49,8 @@ impl Conv2d {
                     })?
                 }
                 Weights::Windows(groups) => {
+                    // Enough pixels that the weights are not read too often.
+                    let least = PIXELS.div_ceil(to[1].max(1)).min(to[0].div_ceil(team.threads()));
                     let floats = groups.iter().map(Packed::bytes).sum::<usize>() / 4;
                     match &groups[..] {
                         [weights] if !self.by_rows(floats, team) => {
@@ -53,7 +58,7 @@ impl Conv2d {
                                 self.window_filters(isa, weights, image, part, scratch, y);
                             })?
                         }
-                        _ => team.rows(cost, y, [to[1] * filters, 1], |scratch, first, y| {
+                        _ => team.rows(cost, y, [to[1] * filters, least], |scratch, first, y| {
                             self.window_rows(isa, groups, image, first, scratch, y);
                         })?,
                     }
@@ -75,7 +80,9 @@ impl Conv2d {
             Weights::Windows(_) => to[0],
         };
         let few = filters < 2 * FILTERS * team.threads();
-        rows >= team.threads() && (few || weights < self.geometry.inputs())
+        // (What another thread has just written comes slower than what nobody writes.)
+        let image = self.geometry.inputs() + self.geometry.outputs();
+        rows >= team.threads() && (few || weights < 2 * image)
     }
 
     /// Floats of scratch that a part needs at the most, where the whole needs so many.
