@@ -23,21 +23,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "audit",
         &[
-            "crew", "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
-            "session", "sync", "tensor", "work",
+            "crew", "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool",
+            "runtime", "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
-            "crew", "error", "host", "kernels", "log", "model", "panics", "plan", "pool", "runtime",
-            "session", "sync", "tensor",
+            "crew", "error", "host", "kernels", "log", "model", "panics", "plan", "pool",
+            "runtime", "session", "sync", "tensor",
         ],
     ),
 ];
 
 const TRACT: &[&str] = &["model", "plan"];
-const UNSAFE: &[&str] = &["crew", "ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
+const UNSAFE: &[&str] =
+    &["crew", "ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
 
 struct Source {
     /// Relative to `src`, with `/`.

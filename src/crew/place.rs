@@ -122,20 +122,12 @@ pub(crate) struct Place {
 impl Place {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Place {
-        Place {
-            job: AtomicPtr::new(null_mut()),
-            ends: Gate::new(false),
-            changed: Condvar::new(),
-        }
+        Place { job: AtomicPtr::new(null_mut()), ends: Gate::new(false), changed: Condvar::new() }
     }
 
     #[cfg(loom)]
     pub(crate) fn new() -> Place {
-        Place {
-            job: AtomicPtr::new(null_mut()),
-            ends: Gate::new(false),
-            changed: Condvar::new(),
-        }
+        Place { job: AtomicPtr::new(null_mut()), ends: Gate::new(false), changed: Condvar::new() }
     }
 
     /// Offers a job to the helper; false when it has one.

@@ -120,7 +120,8 @@ impl Geometry {
         let own = width.min(columns.saturating_sub(self.pad[1])) * self.channels;
         let before = self.pad[1].min(columns) * self.channels;
         for (row, to) in to.chunks_exact_mut(line).take(rows).enumerate() {
-            let row = (row + first * self.stride[0]).checked_sub(self.pad[0]).filter(|row| *row < height);
+            let row =
+                (row + first * self.stride[0]).checked_sub(self.pad[0]).filter(|row| *row < height);
             let Some(row) = row else {
                 to.fill(0.0);
                 continue;

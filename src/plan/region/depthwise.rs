@@ -91,14 +91,7 @@ impl Depthwise {
 
     /// The rows `y` of an image, from the `from_row`th on, in blocks that what comes
     /// after finds in the cache.
-    fn image(
-        &self,
-        isa: Isa,
-        x: &[f32],
-        residual: Option<&[f32]>,
-        from_row: usize,
-        y: &mut [f32],
-    ) {
+    fn image(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, from_row: usize, y: &mut [f32]) {
         let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
         let (line, row) = (from[1] * channels, to[1] * channels);
         let rows = match self.tail.then.is_empty() {

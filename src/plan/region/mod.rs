@@ -168,7 +168,12 @@ impl Region {
     /// # Panics
     ///
     /// When an input has another length than it must: see [`Region::inputs`].
-    pub(super) fn run(&self, inputs: &dyn Inputs, arena: &mut Aligned, team: Option<&mut Team>) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        inputs: &dyn Inputs,
+        arena: &mut Aligned,
+        team: Option<&mut Team>,
+    ) -> Result<()> {
         let floats = arena.floats_mut();
         let mut team = team.filter(|_| crew::is_here());
         work::between(|checks| {

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero, Isa, Panel};
 
 /// Nanoseconds from which a step is split.
-const SPLIT_FROM: u64 = 30_000;
+const SPLIT_FROM: u64 = 15_000;
 /// Nanoseconds of a part, where there can be more than one for each thread.
 const PART: u64 = 30_000;
 /// Parts for each thread at the most: the next one is taken by who is ready.
@@ -87,7 +87,8 @@ impl Team {
             return Ok(false);
         }
         let mut rest = y;
-        let mut parts: [(usize, &mut [f32]); MOST_PARTS] = std::array::from_fn(|_| (0, &mut [][..]));
+        let mut parts: [(usize, &mut [f32]); MOST_PARTS] =
+            std::array::from_fn(|_| (0, &mut [][..]));
         for (index, part) in parts.iter_mut().take(count).enumerate() {
             let [from, to] = [index, index + 1].map(|i| i * units / count * least);
             let len = ((to - from) * row).min(rest.len());
@@ -118,8 +119,7 @@ impl Team {
             std::array::from_fn(|_| ((0, 0), Panel::default()));
         let mut rest = Panel::from(y);
         for (index, part) in parts.iter_mut().take(count).enumerate() {
-            let [from, to] =
-                [index, index + 1].map(|i| (i * units / count * least).min(columns));
+            let [from, to] = [index, index + 1].map(|i| (i * units / count * least).min(columns));
             let (own, after) = rest.split_columns([rows, stride, columns - from], to - from);
             (*part, rest) = (((from, to), own), after);
         }

@@ -58,9 +58,11 @@ impl Conv2d {
                                 self.window_filters(isa, weights, image, part, scratch, y);
                             })?
                         }
-                        _ => team.rows(cost, y, [to[1] * filters, least], |scratch, first, y| {
-                            self.window_rows(isa, groups, image, first, scratch, y);
-                        })?,
+                        _ => {
+                            team.rows(cost, y, [to[1] * filters, least], |scratch, first, y| {
+                                self.window_rows(isa, groups, image, first, scratch, y);
+                            })?
+                        }
                     }
                 }
             };
