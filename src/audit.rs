@@ -150,7 +150,7 @@ audit! {
     shared [crew::audited::Apart<u8>]
         "parts and workers of one call", "each index is one thread's; a job gives it once",
         "src/crew/tests.rs";
-    global [crew::THREADS, crew::HIRED, crew::PROCESS]
+    global [crew::THREADS, crew::HIRED, crew::PROCESS, crew::TURN]
         "the helpers that there are", "a lock; an atomic each for who looks", "src/crew/tests.rs";
     thread [plan::region::node::THREADS]
         "nothing", "set and taken back by one call", "tests/c/crew.c";

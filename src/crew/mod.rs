@@ -166,5 +166,9 @@ pub fn each<T: Send, W: Send>(
     }
 }
 
+/// The helpers are the process's: their tests take turns.
+#[cfg(test)]
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
+
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,6 @@ use super::*;
 use std::collections::HashSet;
 use std::sync::Barrier;
 
-/// The helpers are the process's: their tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
 fn squares(threads: usize, count: usize) -> Vec<usize> {
     let mut parts: Vec<usize> = (0..count).collect();
     let mut workers = vec![0usize; threads];

@@ -86,6 +86,7 @@ fn check(model: &TypedModel, what: &str) -> Region {
     let mut region = region;
     let costs: Vec<u64> = region.steps.iter().map(|step| step.cost).collect();
     region.steps.iter_mut().filter(|step| step.cost > 0).for_each(|step| step.cost = 1 << 40);
+    let _turn = crew::TURN.lock();
     for threads in [2, 3, 8] {
         crew::hire(3).unwrap();
         same(&region, Some(&mut Team::new(&region, threads).unwrap()));
