@@ -76,6 +76,9 @@ audit! {
     global [ffi::model::MODELS, ffi::session::SESSIONS]
         "the handles of all threads", "an atomic a slot: generation, LIVE, pins (`ffi::handle`, 1 to 5)",
         "tests/loom/src/lib.rs";
+    local [handle::Pinned<'static, model::Model>, handle::Pinned<'static, session::Session>]
+        "nothing: a slot's pin during one call", "they stay on their thread",
+        "tests/loom/src/lib.rs";
     shared [handle::Table<model::Model>, handle::Table<session::Session>]
         "as the statics of this type", "as above", "tests/loom/src/lib.rs";
 
@@ -95,7 +98,8 @@ audit! {
         "tests/c/budget.c";
     shared [pool::Account]
         "its balance", "atomics", "src/pool/account.rs";
-    local [pool::Charge<'static>, pool::Scope<'static>, pool::Waiting]
+    local [pool::Charge<'static>, pool::Scope<'static>, pool::Waiting, pool::Boundary<'static>,
+           work::Checks<'static>]
         "nothing: a part of one thread's call", "they stay on their thread", "src/pool/ledger.rs";
     shared [pool::Working, pool::Budget, pool::Stats, pool::Cause, pool::Shortage]
         "nothing: plain values", "copied", "tests/c/budget.c";

@@ -128,6 +128,6 @@ mod tests {
         assert!(refused(&|p| p.row(4, 5, 3).fill(1.0)));
         assert!(refused(&|p| p.row(3, 5, 4).fill(1.0)));
         assert!(refused(&|p| p.row(1, 4, 3).fill(1.0)));
-        assert!(refused(&|p| drop(p.reborrow().split_columns([5, 5, 3], 1))));
+        assert!(refused(&|p| _ = p.reborrow().split_columns([5, 5, 3], 1)));
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn optimize(
         let before = run.left;
         for (pass, done) in passes.iter_mut().zip(&mut done) {
             if *done != Some(run.version()) {
-                run.to_its_end(pass.as_mut(), model)
+                run.until_done(pass.as_mut(), model)
                     .with_context(|| format!("running pass {pass:?}"))?;
                 *done = Some(run.version());
             }
@@ -67,7 +67,7 @@ impl Run<'_> {
     }
 
     /// Until the pass changes nothing.
-    fn to_its_end(&mut self, pass: &mut dyn TypedPass, model: &mut TypedModel) -> TractResult<()> {
+    fn until_done(&mut self, pass: &mut dyn TypedPass, model: &mut TypedModel) -> TractResult<()> {
         loop {
             let before = self.left;
             self.once(pass, model)?;
