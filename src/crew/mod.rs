@@ -5,7 +5,7 @@
 //! last shutdown. Without a job they sleep. A call offers its parts to the helpers
 //! that are free, does parts itself until none is left, and waits for those who
 //! are still at one: a helper that is busy or wakes late costs nothing but its
-//! help. See [`place`] for what makes that sound.
+//! help. `place` says what makes that sound.
 //!
 //! A child after `fork` has no helpers: its calls do all parts themselves.
 
