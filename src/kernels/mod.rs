@@ -67,4 +67,4 @@ pub use softmax::{
     softmax_strided_in_place,
 };
 pub use unary::{Unary, unary, unary_in_place};
-pub use winograd::{Filter, Tile, Winograd, wins};
+pub use winograd::{Filter, Tile, Winograd};

@@ -33,8 +33,6 @@ mod plan;
 mod tests;
 mod transform;
 
-pub use plan::wins;
-
 /// Outputs of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tile {

@@ -126,8 +126,3 @@ impl Tile {
         (best < MARGIN * direct).then_some(tile)
     }
 }
-
-/// Whether a convolution with the best tile is faster than a direct one.
-pub fn wins(channels: usize, filters: usize, to: [usize; 2]) -> bool {
-    Tile::of(channels, filters, to).is_some()
-}

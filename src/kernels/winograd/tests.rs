@@ -208,6 +208,7 @@ fn what_does_not_fit_in_memory_is_refused() {
 
 #[test]
 fn it_wins_where_there_is_much_to_multiply() {
+    let wins = |channels, filters, to| Tile::of(channels, filters, to).is_some();
     let layers = [(64, 56), (128, 28), (256, 14)];
     for (channels, side) in layers {
         assert_eq!(Tile::of(channels, channels, [side, side]), Some(Tile::Four), "{channels}");

@@ -138,6 +138,26 @@ impl Geometry {
         self.pad[0].div_ceil(self.stride[0]).max(1)
     }
 
+    /// What the rows of the result from the `first`th on read of an image: where that
+    /// begins, its rows and columns, and the pads before them.
+    pub(super) fn below(&self, first: usize) -> (usize, [usize; 2], [usize; 2]) {
+        let ([rows, columns], [above, left]) = (self.from, self.pad);
+        let begin = first * self.stride[0];
+        let skipped = begin.saturating_sub(above).min(rows);
+        let pad = [above.saturating_sub(begin), left];
+        (skipped * columns * self.channels, [rows - skipped, columns], pad)
+    }
+
+    /// Each image of a batch, and what comes of it.
+    pub(super) fn images<'a>(
+        &self,
+        batch: usize,
+        x: &'a [f32],
+        y: &'a mut [f32],
+    ) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> + use<'a> {
+        x.chunks_exact(self.inputs()).zip(y.chunks_exact_mut(self.outputs())).take(batch)
+    }
+
     pub(super) fn inputs(&self) -> usize {
         self.from[0] * self.from[1] * self.channels
     }
@@ -200,8 +220,7 @@ impl Conv2d {
         let geometry = &self.geometry;
         let residual = self.tail.residual.map(|at| reads.get(at));
         let len = geometry.outputs();
-        let images = reads.get(0).chunks_exact(geometry.inputs()).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in images.take(self.batch).enumerate() {
+        for (at, (x, y)) in geometry.images(self.batch, reads.get(0), y).enumerate() {
             let residual = residual.map(|all| &all[at * len..]);
             match &self.weights {
                 Weights::Winograd(filter) => {
@@ -284,9 +303,7 @@ impl Conv2d {
             self.tail.finish(isa, y);
         }
     }
-}
 
-impl Conv2d {
     /// As if every product was made.
     pub(super) fn flop(&self) -> u64 {
         let depth = match &self.weights {

@@ -56,8 +56,7 @@ impl Depthwise {
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
         let residual = self.tail.residual.map(|at| reads.get(at));
         let len = self.geometry.outputs();
-        let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in images.take(self.batch).enumerate() {
+        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
             self.image(isa, x, residual.map(|all| &all[at * len..(at + 1) * len]), 0, y);
         }
     }
@@ -73,8 +72,7 @@ impl Depthwise {
     ) -> Result<bool> {
         let residual = self.tail.residual.map(|at| reads.get(at));
         let (len, row) = (self.geometry.outputs(), self.geometry.to[1] * self.geometry.filters);
-        let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in images.take(self.batch).enumerate() {
+        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
             let residual = residual.map(|all| &all[at * len..(at + 1) * len]);
             // (Of other images than the first, there are as many rows.)
             let least = self.geometry.rows_above();
@@ -92,8 +90,8 @@ impl Depthwise {
     /// The rows `y` of an image, from the `from_row`th on, in blocks that what comes
     /// after finds in the cache.
     fn image(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, from_row: usize, y: &mut [f32]) {
-        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
-        let (line, row) = (from[1] * channels, to[1] * channels);
+        let Geometry { channels, to, kernel, stride, dilation, .. } = self.geometry;
+        let row = to[1] * channels;
         let rows = match self.tail.then.is_empty() {
             true => to[0],
             false => (BLOCK / row).max(self.geometry.rows_above()).clamp(1, to[0]),
@@ -101,16 +99,16 @@ impl Depthwise {
         for (block, y) in y.chunks_mut(rows * row).enumerate() {
             // All but the first begin within the image.
             let (done, first) = (block * rows, from_row + block * rows);
-            let above = (first * stride[0]).saturating_sub(pad[0]).min(from[0]);
+            let (begin, from, pad) = self.geometry.below(first);
             let conv = kernels::Depthwise {
-                x: &x[above * line..],
-                from: [from[0] - above, from[1]],
+                x: &x[begin..],
+                from,
                 to: [y.len() / row, to[1]],
                 channels,
                 kernel,
                 stride,
                 dilation,
-                pad: [pad[0].saturating_sub(first * stride[0]), pad[1]],
+                pad,
                 weights: &self.weights,
                 bias: &self.bias,
                 residual: residual.map(|all| &all[done * row..done * row + y.len()]),
@@ -120,9 +118,7 @@ impl Depthwise {
             self.tail.finish(isa, y);
         }
     }
-}
 
-impl Depthwise {
     pub(super) fn flop(&self) -> u64 {
         let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
         2 * (self.batch * self.geometry.outputs() * taps) as u64
@@ -147,19 +143,11 @@ impl Pool {
         cost: u64,
         team: &mut Team,
     ) -> Result<bool> {
-        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
-        let (op, line, row) = (self.op, from[1] * channels, to[1] * channels);
-        let images = reads.get(0).chunks_exact(self.geometry.inputs());
-        for (x, y) in images.zip(y.chunks_exact_mut(self.geometry.outputs())).take(self.batch) {
+        let row = self.geometry.to[1] * self.geometry.channels;
+        for (x, y) in self.geometry.images(self.batch, reads.get(0), y) {
             let rows = [row, self.geometry.rows_above()];
             let done = team.rows(cost / self.batch as u64, y, rows, |_, first, y| {
-                let above = (first * stride[0]).saturating_sub(pad[0]).min(from[0]);
-                let x = &x[above * line..];
-                let from = [from[0] - above, from[1]];
-                let to = [y.len() / row, to[1]];
-                let pad = [pad[0].saturating_sub(first * stride[0]), pad[1]];
-                kernels::Pool { op, x, from, to, channels, kernel, stride, dilation, pad }
-                    .run(isa, y);
+                self.image(isa, x, first, y);
             })?;
             if !done {
                 return Ok(false);
@@ -169,12 +157,17 @@ impl Pool {
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
-        let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = self.geometry;
-        let images = reads.get(0).chunks_exact(self.geometry.inputs());
-        for (x, y) in images.zip(y.chunks_exact_mut(self.geometry.outputs())).take(self.batch) {
-            let op = self.op;
-            kernels::Pool { op, x, from, to, channels, kernel, stride, dilation, pad }.run(isa, y);
+        for (x, y) in self.geometry.images(self.batch, reads.get(0), y) {
+            self.image(isa, x, 0, y);
         }
+    }
+
+    /// The rows `y` of an image, from the `first`th on.
+    fn image(&self, isa: Isa, x: &[f32], first: usize, y: &mut [f32]) {
+        let Geometry { channels, to, kernel, stride, dilation, .. } = self.geometry;
+        let (begin, from, pad) = self.geometry.below(first);
+        let (op, x, to) = (self.op, &x[begin..], [y.len() / (to[1] * channels), to[1]]);
+        kernels::Pool { op, x, from, to, channels, kernel, stride, dilation, pad }.run(isa, y);
     }
 }
 

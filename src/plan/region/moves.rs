@@ -272,19 +272,14 @@ fn axes(context: &Context, op: &AxisOp) -> Option<Lowered> {
     let axis = axes.remove(from);
     axes.insert(at, axis);
     // Only axes that are longer than one can change places.
-    let long = |axes: &[usize]| axes.iter().copied().filter(|a| dims[*a] > 1).collect::<Vec<_>>();
-    let moved = long(&axes);
+    let moved: Vec<usize> = axes.iter().copied().filter(|a| dims[*a] > 1).collect();
     if moved.is_sorted() {
         return Some(Lowered::same());
     }
-    let kept = long(&(0..dims.len()).collect::<Vec<_>>());
-    let place = |axis: &usize| kept.iter().position(|k| k == axis).unwrap_or(0);
-    let axes: Vec<usize> = moved.iter().map(place).collect();
-    let dims: Vec<usize> = kept.iter().map(|a| dims[*a]).collect();
-    if dims.len() > MOST_AXES {
+    if moved.len() > MOST_AXES {
         return None;
     }
-    Some(Lowered::one(Op::Permute { dims, axes }, vec![Ref::Input(0)], to.iter().product()))
+    Some(Lowered::one(Op::permute(&dims, &axes), vec![Ref::Input(0)], to.iter().product()))
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {

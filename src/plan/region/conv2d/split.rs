@@ -32,8 +32,7 @@ impl Conv2d {
         let Geometry { filters, to, .. } = self.geometry;
         let residual = self.tail.residual.map(|at| reads.get(at));
         let (len, cost) = (self.geometry.outputs(), cost / self.batch.max(1) as u64);
-        let images = reads.get(0).chunks_exact(self.geometry.inputs()).zip(y.chunks_exact_mut(len));
-        for (at, (x, y)) in images.take(self.batch).enumerate() {
+        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
             let image = Image { x, residual: residual.map(|all| &all[at * len..(at + 1) * len]) };
             let matrix = [to[0] * to[1], filters, filters];
             let done = match &self.weights {
@@ -106,14 +105,14 @@ impl Conv2d {
         y: &mut [f32],
     ) {
         let Weights::Winograd(filter) = &self.weights else { return };
-        let Geometry { from, to, pad, channels, filters, .. } = self.geometry;
+        let Geometry { to, filters, .. } = self.geometry;
         let row = to[1] * filters;
-        let above = first.saturating_sub(pad[0]).min(from[0]);
+        let (begin, from, pad) = self.geometry.below(first);
         let own = Winograd {
-            x: &image.x[above * from[1] * channels..],
-            from: [from[0] - above, from[1]],
+            x: &image.x[begin..],
+            from,
             to: [y.len() / row, to[1]],
-            pad: [pad[0].saturating_sub(first), pad[1]],
+            pad,
             filter,
             bias: Some(&self.bias),
             residual: image.residual.map(|all| &all[first * row..first * row + y.len()]),
