@@ -5,7 +5,8 @@
  *   soak MODELS RUNS          MODELS is the folder with the models, RUNS how many in all
  *
  * A warm-up of 200,000 runs goes before; what is held at its end, after a shutdown, is what may be held
- * at the end of all. Ends in
+ * at the end of all. Time is as short as the day: what lies idle goes back after DECAY_MS, not after ten
+ * seconds, so that what a rare load needed is not taken for what runs hold. Ends in
  *   soak: runs=… sessions=… loads=… resident_growth_percent=… leaked_bytes=…
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 8, THREADS = 2, BURST = 100, SAMPLES = 20, WARM_UP = 200000 };
+enum { SLOTS = 8, THREADS = 2, BURST = 100, SHOWN = 20, WARM_UP = 200000, DECAY_MS = 50 };
 
 /* What each session runs; %d is its batch, another one each time it is made. */
 static const struct kind {
@@ -115,21 +116,29 @@ static long resident_kib(void) {
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+/* What was resident in a quarter of a spell, a few hundred times a second. */
+struct quarter {
+    long kib[1 << 16];
+    size_t count;
+};
+
 static int by_size(const void *a, const void *b) {
     long x = *(const long *)a, y = *(const long *)b;
     return (x > y) - (x < y);
 }
 
-/* The median of a quarter of the samples; it sorts them. */
-static long median(long *samples) {
-    qsort(samples, SAMPLES / 4, sizeof *samples, by_size);
-    return samples[SAMPLES / 8];
+static long median(struct quarter *quarter) {
+    qsort(quarter->kib, quarter->count, sizeof *quarter->kib, by_size);
+    return quarter->kib[quarter->count / 2];
 }
 
-/* So many runs; the median of what was resident in the second quarter and in the last. What is
- * idle goes back to the system only after a decay, so that single samples are higher than the rest. */
+/* So many runs; the median of what was resident in the second quarter and in the last. */
 static void spell(long runs, int show, long *early, long *late) {
-    must(inferno_init(NULL), "init");
+    static struct quarter quarters[4];
+    inferno_runtime_options options;
+    must(inferno_runtime_options_init(&options, sizeof options), "options");
+    options.memory_decay_ms = DECAY_MS;
+    must(inferno_init(&options), "init");
     atomic_store(&left, runs);
     atomic_store(&done, 0);
     pthread_t threads[THREADS];
@@ -138,24 +147,29 @@ static void spell(long runs, int show, long *early, long *late) {
             exit(1);
         }
     }
-    long resident[SAMPLES];
-    for (int sample = 1; sample <= SAMPLES; sample++) {
-        while (atomic_load(&done) < runs / SAMPLES * sample) {
-            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-        }
+    for (int i = 0; i < 4; i++) {
+        quarters[i].count = 0;
+    }
+    for (long shown = 0, ran = 0; ran < runs;) {
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        ran = atomic_load(&done);
+        struct quarter *quarter = &quarters[ran < runs ? ran * 4 / runs : 3];
         long now = resident_kib();
-        inferno_memory_stats stats = held();
-        if (show) {
+        if (quarter->count < sizeof quarter->kib / sizeof *quarter->kib) {
+            quarter->kib[quarter->count++] = now;
+        }
+        if (show && ran * SHOWN / runs > shown) {
+            inferno_memory_stats stats = held();
+            shown = ran * SHOWN / runs;
             printf("%9ld runs  %7ld KiB resident  %6llu KiB live  %6llu KiB committed  %5llu KiB cached\n",
-                   atomic_load(&done), now, (unsigned long long)stats.live_bytes / 1024,
+                   ran, now, (unsigned long long)stats.live_bytes / 1024,
                    (unsigned long long)stats.committed_bytes / 1024,
                    (unsigned long long)stats.cached_bytes / 1024);
             fflush(stdout);
         }
-        resident[sample - 1] = now;
     }
-    *early = median(&resident[SAMPLES / 4]);
-    *late = median(&resident[3 * SAMPLES / 4]);
+    *early = median(&quarters[1]);
+    *late = median(&quarters[3]);
     for (int i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
     }
