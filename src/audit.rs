@@ -178,7 +178,7 @@ audit! {
         "the host's function", "the host promises that any thread may call it", "tests/c/log.c";
     shared [ffi::audited::HostReader]
         "the host's functions", "one load uses them, one call at a time", "tests/c/threads.c";
-    shared [host::Files, host::MemoryOnly, host::FileSize]
+    shared [host::Files, host::MemoryOnly, host::Slice<'static>]
         "nothing: no content, or a number", "copied", "tests/c/model.c";
     global [model::isolate::helper::GIVEN]
         "the helper's path", "a lock", "tests/c/isolation.c";

@@ -3,7 +3,7 @@
 use super::guard::struct_prefix;
 use super::options::InitStruct;
 use crate::error::{self, Result};
-use crate::host::{FileSize, Reader};
+use crate::host::{self, Reader};
 use std::ffi::{CString, c_char, c_void};
 
 /// A host's way to its files: packs, archives, encrypted assets. Set
@@ -29,7 +29,8 @@ pub struct inferno_reader {
         ) -> i32,
     >,
     /// Reads exactly `size_bytes` bytes from `offset` into `buffer`. Returns 0,
-    /// or any other value for a failure.
+    /// or any other value for a failure. A file is read in parts, each once, from
+    /// its beginning on.
     pub read: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -94,7 +95,9 @@ impl HostReader {
 /// An open host file, closed once.
 struct Open<'a> {
     reader: &'a HostReader,
+    path: &'a str,
     file: *mut c_void,
+    size: u64,
 }
 
 impl Drop for Open<'_> {
@@ -104,12 +107,29 @@ impl Drop for Open<'_> {
     }
 }
 
+impl host::Open for Open<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, to: &mut [u8]) -> Result<()> {
+        let (reader, len) = (self.reader, to.len());
+        // SAFETY: `to` has `len` writable bytes; the file is open.
+        let code = unsafe {
+            (reader.read)(reader.user_data, self.file, offset, to.as_mut_ptr().cast(), len)
+        };
+        if code != 0 {
+            return Err(error::io(format!(
+                "{}: the host's reader answered {code} to a read of {len} bytes at {offset}",
+                self.path
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl Reader for HostReader {
-    fn read_all(
-        &self,
-        path: &str,
-        range: &mut dyn FnMut(FileSize) -> Result<std::ops::Range<u64>>,
-    ) -> Result<Vec<u8>> {
+    fn open<'a>(&'a self, path: &'a str) -> Result<Box<dyn host::Open + 'a>> {
         let c_path = CString::new(path)
             .map_err(|_| error::invalid_argument(format!("path {path:?} holds a NUL")))?;
         let mut file = std::ptr::null_mut();
@@ -118,32 +138,9 @@ impl Reader for HostReader {
         // across the call.
         let code = unsafe { (self.open)(self.user_data, c_path.as_ptr(), &mut file, &mut size) };
         match code {
-            0 => {}
-            -1 => {
-                return Err(error::not_found(format!(
-                    "{path}: the host's reader has no such file"
-                )));
-            }
-            n => {
-                return Err(error::io(format!("{path}: the host's reader answered {n} to open")));
-            }
+            0 => Ok(Box::new(Open { reader: self, path, file, size })),
+            -1 => Err(error::not_found(format!("{path}: the host's reader has no such file"))),
+            n => Err(error::io(format!("{path}: the host's reader answered {n} to open"))),
         }
-        let open = Open { reader: self, file };
-        let range = range(FileSize(size))?;
-        let len = usize::try_from(range.end - range.start).map_err(|_| {
-            error::limit_exceeded(format!("{path}: {size} bytes do not fit memory"))
-        })?;
-        let mut buffer = crate::host::zeroed_buffer(len, path)?;
-        // SAFETY: `buffer` has `len` writable bytes; `file` is open.
-        let code = unsafe {
-            (self.read)(self.user_data, open.file, range.start, buffer.as_mut_ptr().cast(), len)
-        };
-        if code != 0 {
-            return Err(error::io(format!(
-                "{path}: the host's reader answered {code} to a read of {len} bytes at {}",
-                range.start
-            )));
-        }
-        Ok(buffer)
     }
 }

@@ -5,4 +5,4 @@ mod reader;
 
 pub use memory::{AllocFn, FreeFn, HostMemory};
 pub(crate) use reader::io_error;
-pub use reader::{FileSize, Files, MemoryOnly, Reader, zeroed_buffer};
+pub use reader::{Files, MemoryOnly, Open, Reader, Slice, read_part};

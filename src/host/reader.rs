@@ -5,47 +5,91 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-/// A file's whole size in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct FileSize(pub u64);
-
-/// A way to files. `range` is shown a file's size and says which part of it to
-/// read, or why none.
+/// A way to files.
 pub trait Reader: Send + Sync {
-    /// Reads that part of the file `path`.
-    fn read_all(
-        &self,
-        path: &str,
-        range: &mut dyn FnMut(FileSize) -> Result<Range<u64>>,
-    ) -> Result<Vec<u8>>;
+    /// Opens the file `path`.
+    fn open<'a>(&'a self, path: &'a str) -> Result<Box<dyn Open + 'a>>;
+}
+
+/// An open file, which ends with it.
+pub trait Open {
+    /// Its whole size in bytes.
+    fn size(&self) -> u64;
+
+    /// Reads as many bytes as there are in `to`, from `offset` on.
+    fn read(&mut self, offset: u64, to: &mut [u8]) -> Result<()>;
+}
+
+/// A part of a file.
+pub fn read_part(file: &mut dyn Open, part: Range<u64>, path: &str) -> Result<Vec<u8>> {
+    let len = usize::try_from(part.end - part.start)
+        .map_err(|_| error::limit_exceeded(format!("{path}: its part does not fit memory")))?;
+    let mut buffer = Vec::new();
+    buffer
+        .try_reserve_exact(len)
+        .map_err(|_| error::out_of_memory(format!("{path}: no memory for {len} bytes")))?;
+    buffer.resize(len, 0);
+    file.read(part.start, &mut buffer)?;
+    Ok(buffer)
 }
 
 /// The operating system's files.
 #[derive(Debug)]
 pub struct Files;
 
+struct OsFile<'a> {
+    path: &'a str,
+    file: File,
+    size: u64,
+    /// Where the next byte comes from.
+    at: u64,
+}
+
 impl Reader for Files {
-    fn read_all(
-        &self,
-        path: &str,
-        range: &mut dyn FnMut(FileSize) -> Result<Range<u64>>,
-    ) -> Result<Vec<u8>> {
+    fn open<'a>(&'a self, path: &'a str) -> Result<Box<dyn Open + 'a>> {
         let failed = |e: io::Error| io_error(path, &e);
-        let mut file = File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         if !about.is_file() {
             return Err(error::io(format!("{path} is no regular file: expected one")));
         }
-        let range = range(FileSize(about.len()))?;
-        let len = usize::try_from(range.end - range.start)
-            .map_err(|_| error::limit_exceeded(format!("{path}: its part does not fit memory")))?;
-        let mut buffer = empty_buffer(len, path)?;
-        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
-        let read = file.take(range.end - range.start).read_to_end(&mut buffer).map_err(failed)?;
-        if read != len {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(buffer)
+        Ok(Box::new(OsFile { path, file, size: about.len(), at: 0 }))
+    }
+}
+
+impl Open for OsFile<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, to: &mut [u8]) -> Result<()> {
+        let OsFile { path, file, at, .. } = self;
+        let mut read = || {
+            if *at != offset {
+                *at = file.seek(SeekFrom::Start(offset))?;
+            }
+            file.read_exact(to)
+        };
+        read().map_err(|e| io_error(path, &e))?;
+        *at += to.len() as u64;
+        Ok(())
+    }
+}
+
+/// Bytes that are there, as a file.
+#[derive(Debug)]
+pub struct Slice<'a>(pub &'a [u8]);
+
+impl Open for Slice<'_> {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&mut self, offset: u64, to: &mut [u8]) -> Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|from| self.0.get(from..));
+        let from = from.and_then(|from| from.get(..to.len()));
+        to.copy_from_slice(from.ok_or_else(|| error::internal("bytes past the end"))?);
+        Ok(())
     }
 }
 
@@ -54,11 +98,7 @@ impl Reader for Files {
 pub struct MemoryOnly;
 
 impl Reader for MemoryOnly {
-    fn read_all(
-        &self,
-        path: &str,
-        _: &mut dyn FnMut(FileSize) -> Result<Range<u64>>,
-    ) -> Result<Vec<u8>> {
+    fn open<'a>(&'a self, path: &'a str) -> Result<Box<dyn Open + 'a>> {
         Err(error::not_found(format!(
             "external data {path:?}: the model was loaded from memory without a reader, expected \
              options.reader"
@@ -73,20 +113,4 @@ pub(crate) fn io_error(path: &str, e: &io::Error) -> Error {
         io::ErrorKind::OutOfMemory => error::out_of_memory(format!("{path}: {e}")),
         _ => error::io(format!("{path}: {e}")),
     }
-}
-
-/// `len` zero bytes, or a status when there is no room for them.
-pub fn zeroed_buffer(len: usize, what: &str) -> Result<Vec<u8>> {
-    let mut buffer = empty_buffer(len, what)?;
-    buffer.resize(len, 0);
-    Ok(buffer)
-}
-
-/// Room for `len` bytes.
-fn empty_buffer(len: usize, what: &str) -> Result<Vec<u8>> {
-    let mut buffer = Vec::new();
-    buffer
-        .try_reserve_exact(len)
-        .map_err(|_| error::out_of_memory(format!("{what}: no memory for {len} bytes")))?;
-    Ok(buffer)
 }

@@ -22,6 +22,7 @@ mod lower;
 mod memo;
 mod operators;
 mod source;
+mod stream;
 mod vet;
 mod weights;
 
@@ -39,16 +40,17 @@ pub use source::{Isolation, LoadOptions, Source};
 pub(crate) use weights::{fill, strings, zeros};
 
 use crate::error::{self, Result};
+use crate::host::{Open, Slice};
 use crate::log::log_line;
-use crate::pool::{self, Account};
+use crate::pool::Account;
 use crate::work;
 use memo::Memo;
-use prost::Message;
-use source::{Bytes, Folder};
+use source::Folder;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stream::Streamed;
 use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 
@@ -87,14 +89,14 @@ impl Model {
             let folder = source.folder(options);
             match &tried {
                 None => {
-                    let bytes = Bytes::read(&source, options)?;
-                    Self::read(bytes, folder, options, &name, account.clone())
+                    let mut file = source.open(options)?;
+                    Self::read(&mut *file, folder, options, &name, account.clone())
                 }
                 // The very bytes that were tried.
                 Some(tried) => {
-                    let bytes = Bytes::Borrowed(tried.bytes.as_slice());
                     let folder = folder.expecting(tried.seen.clone());
-                    Self::read(bytes, folder, options, &name, account.clone())
+                    let file = &mut Slice(&tried.bytes);
+                    Self::read(file, folder, options, &name, account.clone())
                 }
             }
         };
@@ -115,18 +117,15 @@ impl Model {
     }
 
     fn read(
-        bytes: Bytes<'_>,
+        file: &mut dyn Open,
         folder: Folder,
         options: &LoadOptions,
         name: &str,
         account: Arc<Account>,
     ) -> Result<Model> {
         let (begun, mut vetting) = (Instant::now(), vet::Spent::default());
-        let hash = *blake3::hash(bytes.as_slice()).as_bytes();
-        // Most of it is decoded into as many bytes.
-        pool::expect(bytes.as_slice().len() as u64)?;
-        let mut proto = decode(bytes.as_slice())?;
-        drop(bytes);
+        let Streamed { mut proto, payloads, hash } =
+            stream::read(file, options.limits.weight_bytes)?;
         work::check()?;
         vetting.on(|| vet::check_counts(&proto, &options.limits))?;
         functions::inline(&mut proto, options.limits.nodes)?;
@@ -134,7 +133,7 @@ impl Model {
         work::check()?;
         let mut about = describe::about(&proto, hash);
         let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
-        let weights = weights::take(&mut graph, &folder, options.limits.weight_bytes)?;
+        let weights = weights::take(&mut graph, payloads, &folder, options.limits.weight_bytes)?;
         about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
         let (inputs, outputs) = (describe::inputs(&graph, &weights)?, describe::outputs(&graph)?);
         let took = begun.elapsed().as_micros();
@@ -203,20 +202,4 @@ impl Model {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<pb::ModelProto> {
-    let proto = pb::ModelProto::decode(bytes).map_err(|e| {
-        error::invalid_model(format!(
-            "not an ONNX model, or a damaged one ({} bytes): {e}",
-            bytes.len()
-        ))
-    })?;
-    if proto.graph.is_none() {
-        return Err(error::invalid_model(format!(
-            "not an ONNX model, or a truncated one ({} bytes): no graph in it",
-            bytes.len()
-        )));
-    }
-    Ok(proto)
 }

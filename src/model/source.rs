@@ -2,15 +2,16 @@
 
 use super::Limits;
 use crate::error::{self, Result};
-use crate::host::{FileSize, Files, MemoryOnly, Reader, io_error};
+use crate::host::{Files, MemoryOnly, Open, Reader, Slice, io_error, read_part};
 use crate::pool::{self, Budget};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A model's bytes.
 pub enum Source<'a> {
-    /// A file of the operating system, mapped during the load.
+    /// A file of the operating system.
     Path(String),
     /// Bytes of the caller's.
     Memory(&'a [u8]),
@@ -132,31 +133,26 @@ impl Folder {
     #[cfg(target_os = "linux")]
     pub(super) fn size(&self, location: &str) -> Result<u64> {
         let path = self.path(location)?;
-        let mut found = None;
-        let asked = self.reader.read_all(&path, &mut |FileSize(size)| {
-            self.options.check_size(size).map_err(|e| e.at(&path))?;
-            found = Some(size);
-            // Nothing is read.
-            Err(error::internal("only its size"))
-        });
-        found.map_or_else(|| asked.map(|_| 0), Ok)
+        let size = self.reader.open(&path)?.size();
+        self.options.check_size(size).map_err(|e| e.at(&path))?;
+        Ok(size)
     }
 
     /// Reads part of a file inside the folder. `length` absent means to its
     /// end.
     pub(super) fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
         let path = self.path(location)?;
-        let bytes = self.reader.read_all(&path, &mut |FileSize(size)| {
-            self.options.check_size(size).map_err(|e| e.at(&path))?;
-            let length = length.unwrap_or(size.saturating_sub(offset));
-            pool::expect(length)?;
-            let end = offset.checked_add(length).filter(|end| *end <= size);
-            end.map(|end| offset..end).ok_or_else(|| {
-                error::invalid_model(format!(
-                    "external data {location:?}: {length} bytes at {offset} of a file of {size}"
-                ))
-            })
+        let mut file = self.reader.open(&path)?;
+        let size = file.size();
+        self.options.check_size(size).map_err(|e| e.at(&path))?;
+        let length = length.unwrap_or(size.saturating_sub(offset));
+        pool::expect(length)?;
+        let end = offset.checked_add(length).filter(|end| *end <= size).ok_or_else(|| {
+            error::invalid_model(format!(
+                "external data {location:?}: {length} bytes at {offset} of a file of {size}"
+            ))
         })?;
+        let bytes = read_part(&mut *file, offset..end, &path)?;
         if let Some(seen) = &self.seen {
             seen.check(location, offset, &bytes)?;
         }
@@ -195,34 +191,30 @@ impl Folder {
     }
 }
 
-/// The bytes of a model file while it is read.
-pub(super) enum Bytes<'a> {
-    Borrowed(&'a [u8]),
-    Owned(Vec<u8>),
+impl Source<'_> {
+    /// Opens the model's file, which is no larger than it may be.
+    pub(super) fn open(&self, options: &LoadOptions) -> Result<Box<dyn Open + '_>> {
+        let file: Box<dyn Open> = match self {
+            Source::Path(path) => Files.open(path)?,
+            Source::Memory(bytes) => Box::new(Slice(bytes)),
+            Source::Reader(path, reader) => reader.open(path)?,
+        };
+        options.check_size(file.size())?;
+        Ok(file)
+    }
 }
 
-impl<'a> Bytes<'a> {
-    pub(super) fn read(source: &Source<'a>, options: &LoadOptions) -> Result<Bytes<'a>> {
-        let whole = |FileSize(size): FileSize| {
-            options.check_size(size)?;
-            pool::expect(size)?;
-            Ok(0..size)
-        };
-        match source {
-            Source::Path(path) => Files.read_all(path, &mut { whole }).map(Bytes::Owned),
-            Source::Memory(bytes) => {
-                options.check_size(bytes.len() as u64)?;
-                Ok(Bytes::Borrowed(bytes))
-            }
-            Source::Reader(path, reader) => reader.read_all(path, &mut { whole }).map(Bytes::Owned),
+impl<'a> Source<'a> {
+    /// All bytes of the model's file.
+    pub(super) fn whole(&self, options: &LoadOptions) -> Result<Cow<'a, [u8]>> {
+        if let Source::Memory(bytes) = self {
+            options.check_size(bytes.len() as u64)?;
+            return Ok(Cow::Borrowed(bytes));
         }
-    }
-
-    pub(super) fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Borrowed(b) => b,
-            Bytes::Owned(v) => v,
-        }
+        let mut file = self.open(options)?;
+        let size = file.size();
+        pool::expect(size)?;
+        read_part(&mut *file, 0..size, &self.name()).map(Cow::Owned)
     }
 }
 

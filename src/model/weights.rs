@@ -38,9 +38,10 @@ pub(crate) fn datum_type(dtype: DType) -> DatumType {
 }
 
 /// Takes the weights out of a graph: initializers, and the values of `Constant`
-/// nodes. Those of sub-graphs stay where they are, their external data read in.
+/// nodes, whose payloads may have been read already. Those of sub-graphs stay where they are, their external data read in.
 pub(super) fn take(
     graph: &mut pb::GraphProto,
+    mut payloads: HashMap<String, Tensor>,
     folder: &Folder,
     most: u64,
 ) -> Result<HashMap<String, Arc<Tensor>>> {
@@ -50,11 +51,14 @@ pub(super) fn take(
         let at = |e: error::Error| e.at(format_args!("initializer {:?}", proto.name));
         bytes = bytes.saturating_add(declared_bytes(&proto));
         Limits::within("bytes of weights", bytes, "max_weight_bytes", most).map_err(at)?;
-        let tensor = tensor(&proto, folder).map_err(at)?;
+        let tensor = match payloads.remove(&proto.name) {
+            Some(tensor) => tensor,
+            None => tensor(&proto, folder).map_err(at)?,
+        };
         weights.insert(proto.name, Arc::new(tensor));
     }
     let mut failed = None;
-    graph.node.retain_mut(|node| match constant(node, folder) {
+    graph.node.retain_mut(|node| match constant(node, &mut payloads, folder) {
         Ok(Some(tensor)) => {
             weights.insert(std::mem::take(&mut node.output[0]), Arc::new(tensor));
             false
@@ -66,6 +70,11 @@ pub(super) fn take(
         }
     });
     failed.map_or(Ok(()), Err)?;
+    if let Some(name) = payloads.into_keys().next() {
+        return Err(error::invalid_model(format!(
+            "Constant node {name:?}: expected its value and no other attribute"
+        )));
+    }
     for graph in graph.node.iter_mut().flat_map(super::vet::subgraphs_mut) {
         localise(graph, folder)?;
     }
@@ -110,13 +119,20 @@ fn relay(proto: &mut TensorProto, folder: &Folder) -> Result<()> {
 }
 
 /// The value of a `Constant` node with a `value` attribute.
-fn constant(node: &pb::NodeProto, folder: &Folder) -> Result<Option<Tensor>> {
+fn constant(
+    node: &pb::NodeProto,
+    payloads: &mut HashMap<String, Tensor>,
+    folder: &Folder,
+) -> Result<Option<Tensor>> {
     if node.op_type != "Constant" || node.output.len() != 1 || node.attribute.len() != 1 {
         return Ok(None);
     }
     let attribute = &node.attribute[0];
     match (attribute.name.as_str(), &attribute.t) {
-        ("value", Some(proto)) => tensor(proto, folder).map(Some),
+        ("value", Some(proto)) => match payloads.remove(&node.output[0]) {
+            Some(tensor) => Ok(Some(tensor)),
+            None => tensor(proto, folder).map(Some),
+        },
         _ => Ok(None),
     }
 }

@@ -1,10 +1,11 @@
 //! Where there is no helper: an isolated load is refused.
 
-use super::source::{Bytes, LoadOptions, Seen, Source};
+use super::source::{LoadOptions, Seen, Source};
 use crate::error::{self, Result};
+use std::borrow::Cow;
 
 pub(super) struct Tried<'a> {
-    pub(super) bytes: Bytes<'a>,
+    pub(super) bytes: Cow<'a, [u8]>,
     pub(super) seen: Seen,
 }
 

@@ -29,11 +29,12 @@ mod wire;
 
 pub use helper::use_helper;
 
-use super::source::{Bytes, Folder, LoadOptions, Seen, Source};
+use super::source::{Folder, LoadOptions, Seen, Source};
 use crate::error::{self, Error, Kind, Result};
 use crate::log::log_line;
 use crate::work;
 use helper::Process;
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wire::{Broken, Line, Said};
@@ -52,7 +53,7 @@ const RUN: u32 = 3;
 
 /// A model that passed: its bytes, and what else it read.
 pub(super) struct Tried<'a> {
-    pub(super) bytes: Bytes<'a>,
+    pub(super) bytes: Cow<'a, [u8]>,
     pub(super) seen: Seen,
 }
 
@@ -66,7 +67,7 @@ pub(super) fn tried<'a>(
     let time = Duration::from_nanos(options.limits.load_time_ns);
     let until = work::moment(time);
     let path = helper::find()?;
-    let bytes = Bytes::read(source, options)?;
+    let bytes = source.whole(options)?;
     let (process, stream) = Process::start(&path)?;
     let mut trial = Trial {
         line: Line::new(stream, until),
@@ -76,8 +77,8 @@ pub(super) fn tried<'a>(
         stage: LOCK,
     };
     let helper = path.display();
-    let verdict = match trial.greeted(options, name, bytes.as_slice()) {
-        Ok(Ok(())) => trial.heard_out(bytes.as_slice()),
+    let verdict = match trial.greeted(options, name, &bytes) {
+        Ok(Ok(())) => trial.heard_out(&bytes),
         other => other,
     };
     let what = || match trial.stage {
