@@ -1,5 +1,6 @@
 //! Generates `include/inferno.h`, and sets how the shared object is linked.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -16,6 +17,32 @@ fn main() {
     }
     header(&root);
     link_args();
+    build_id(&root);
+}
+
+/// A hash of all sources, and of what they are built with: what one build compiled is
+/// nothing to another.
+fn build_id(root: &Path) {
+    let mut files = vec![root.join("Cargo.toml"), root.join("build.rs")];
+    let mut folders = vec![root.join("src")];
+    while let Some(folder) = folders.pop() {
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for entry in fs::read_dir(&folder).expect("src is readable").flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    let mut hash = DefaultHasher::new();
+    for file in files.iter().chain([&root.join("Cargo.lock")]) {
+        println!("cargo::rerun-if-changed={}", file.display());
+        file.strip_prefix(root).unwrap_or(file).hash(&mut hash);
+        fs::read(file).unwrap_or_default().hash(&mut hash);
+    }
+    for name in ["PROFILE", "OPT_LEVEL", "TARGET", "CARGO_CFG_TARGET_FEATURE", "RUSTC"] {
+        env::var(name).unwrap_or_default().hash(&mut hash);
+    }
+    println!("cargo::rustc-env=INFERNO_BUILD_ID={:016x}", hash.finish());
 }
 
 /// Writes the header where it stands in the tree when that copy differs, and

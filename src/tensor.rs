@@ -1,6 +1,7 @@
 //! Element types, shapes, and views over memory with an owner. No tract here.
 
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, c_char};
 use std::fmt;
 use std::ops::Deref;
@@ -9,7 +10,7 @@ use std::ops::Deref;
 pub const MAX_RANK: usize = 8;
 
 /// An element type; the discriminants are ONNX's `TensorProto.DataType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum DType {
     F32 = 1,
@@ -93,7 +94,8 @@ impl fmt::Display for DType {
 }
 
 /// A shape of at most [`MAX_RANK`] dims whose element count fits memory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
 pub struct Shape {
     rank: u8,
     dims: [usize; MAX_RANK],
@@ -129,6 +131,20 @@ impl Shape {
     /// Bytes a view of this shape takes.
     pub fn size_bytes(&self, dtype: DType) -> usize {
         self.volume() * dtype.size_bytes()
+    }
+}
+
+impl TryFrom<Vec<usize>> for Shape {
+    type Error = Error;
+
+    fn try_from(dims: Vec<usize>) -> Result<Shape> {
+        Shape::new(&dims)
+    }
+}
+
+impl From<Shape> for Vec<usize> {
+    fn from(shape: Shape) -> Vec<usize> {
+        shape.to_vec()
     }
 }
 

@@ -49,6 +49,19 @@ pub struct inferno_model_options {
     /// `INFERNO_STATUS_OUT_OF_BUDGET`, the load among it. Default
     /// `INFERNO_NO_BUDGET`.
     pub hard_budget_bytes: u64,
+    /// A folder, UTF-8, that is made where there is none: what is compiled of the
+    /// model is kept there, so that a later load skips the import and the packing
+    /// of weights. What is there is used for the same model, library, instruction
+    /// set and limits only, and written again otherwise; failures to write are
+    /// logged and nothing else. A file of the operating system whose size, times
+    /// and place are as they were is taken for the same model without being read;
+    /// it has to stay while the model does, as shapes that were not compiled
+    /// before are compiled from it. Models with external data, and programs with
+    /// operators that Inferno has no kernels for, are not kept. Processes may
+    /// share the folder. Its files are trusted as the library itself is: let
+    /// nobody else write there, and change none of them while it is in use; they
+    /// may be deleted at any time. NULL = nothing is kept.
+    pub cache_dir: *const c_char,
 }
 
 impl InitStruct for inferno_model_options {
@@ -62,6 +75,7 @@ impl InitStruct for inferno_model_options {
             isolation: inferno_isolation::None as i32,
             soft_budget_bytes: INFERNO_NO_BUDGET,
             hard_budget_bytes: INFERNO_NO_BUDGET,
+            cache_dir: std::ptr::null(),
         }
     }
 }
@@ -501,6 +515,9 @@ unsafe fn load_options(options: *const inferno_model_options) -> Result<LoadOpti
         }
         if !options.reader.is_null() {
             load.reader = Some(Arc::new(HostReader::new(options.reader)?));
+        }
+        if !options.cache_dir.is_null() {
+            load.cache = Some(str_arg("options.cache_dir", options.cache_dir)?.to_owned());
         }
         Ok(load)
     }

@@ -1,8 +1,12 @@
 //! What the host may bring: its files and its memory. Owned, safe values.
 
+mod identity;
+mod mapped;
 mod memory;
 mod reader;
 
+pub use identity::Identity;
+pub use mapped::MappedFile;
 pub use memory::{AllocFn, FreeFn, HostMemory};
 pub(crate) use reader::io_error;
 pub use reader::{Files, MemoryOnly, Open, Reader, Slice, read_part};

@@ -2,10 +2,11 @@
 
 use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
+use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
 /// A function of two floats, as ONNX has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Binary {
     /// a + b.
     Add,

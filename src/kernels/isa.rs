@@ -1,5 +1,6 @@
 //! Which instructions the kernels may use.
 
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// No later one than this is chosen, by its place in [`Isa::ALL`].
@@ -8,7 +9,7 @@ static CAP: AtomicU8 = AtomicU8::new(u8::MAX);
 /// An instruction set that kernels are written for; a later one has all of an
 /// earlier one. Whichever is used, results are the same to the bit, but where a
 /// kernel says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Isa {
     /// What every processor has.
     Scalar,

@@ -18,7 +18,7 @@
 //!   them;
 //! - [`blend`]: weighted sums of places, for images of another size;
 //! - [`permute`]: axes in another order;
-//! - [`Aligned`]: memory for floats;
+//! - [`Aligned`]: memory for floats; [`Floats`]: weights;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
 //!   and its steps.
 
@@ -29,6 +29,7 @@ mod cells;
 mod copy;
 mod depthwise;
 mod each;
+mod floats;
 mod gemm;
 mod isa;
 mod lanes;
@@ -55,6 +56,7 @@ pub use blend::{Taps, blend};
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
+pub use floats::{Blob, Collected, Floats, collected, placed};
 pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};

@@ -1,23 +1,20 @@
 //! Matrices as the matrix kernels read them: in panels of 16 columns.
 
 use crate::error::{self, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Aligned, Floats, Isa};
+use serde::{Deserialize, Serialize};
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 16;
 
-/// One row of a panel: a cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; PANEL]);
-
 /// A matrix of `k` rows and `n` columns in panels of 16 columns, each with its
 /// rows one after the other; columns past `n` are zero. It does not depend on
 /// the instruction set.
+#[derive(Serialize, Deserialize)]
 pub struct Packed {
     k: usize,
     n: usize,
-    lines: Vec<Line>,
+    floats: Floats,
 }
 
 impl std::fmt::Debug for Packed {
@@ -30,13 +27,14 @@ impl Packed {
     /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
     pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Result<Packed> {
         let mut lines = room(k, n)?;
-        for panel in (0..n).step_by(PANEL) {
-            for p in 0..k {
-                let column = |j| if panel + j < n { at(p, panel + j) } else { 0.0 };
-                lines.push(Line(std::array::from_fn(column)));
+        let panels = lines.floats_mut().chunks_exact_mut((k * PANEL).max(1));
+        for (panel, to) in (0..n).step_by(PANEL).zip(panels) {
+            for (p, line) in to.chunks_exact_mut(PANEL).enumerate() {
+                let columns = line.iter_mut().zip(panel..n);
+                columns.for_each(|(to, j)| *to = at(p, j));
             }
         }
-        Ok(Packed { k, n, lines })
+        Ok(Packed { k, n, floats: lines.into() })
     }
 
     /// Packs the matrix whose element at row `p`, column `j` is
@@ -53,15 +51,8 @@ impl Packed {
         col_stride: usize,
     ) -> Result<Packed> {
         let mut lines = room(k, n)?;
-        lines.resize(n.div_ceil(PANEL) * k, Line([0.0; PANEL]));
-        let mut packed = Packed { k, n, lines };
-        let count = packed.lines.len() * PANEL;
-        // SAFETY: a line is sixteen floats and nothing else.
-        let to = unsafe {
-            std::slice::from_raw_parts_mut(packed.lines.as_mut_ptr().cast::<f32>(), count)
-        };
-        pack_into(Isa::best(), k, n, data, row_stride, col_stride, to);
-        Ok(packed)
+        pack_into(Isa::best(), k, n, data, row_stride, col_stride, lines.floats_mut());
+        Ok(Packed { k, n, floats: lines.into() })
     }
 
     /// Multiplies each column with one of `by`.
@@ -71,8 +62,9 @@ impl Packed {
     /// When there are not as many.
     pub fn scale_columns(&mut self, by: &[f32]) {
         assert!(by.len() == self.n, "{} factors for {} columns", by.len(), self.n);
-        for (lines, by) in self.lines.chunks_exact_mut(self.k.max(1)).zip(by.chunks(PANEL)) {
-            for Line(line) in lines {
+        let floats = self.floats.floats_mut().expect("weights that nobody else has yet");
+        for (panel, by) in floats.chunks_exact_mut((self.k * PANEL).max(1)).zip(by.chunks(PANEL)) {
+            for line in panel.chunks_exact_mut(PANEL) {
                 line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
             }
         }
@@ -90,28 +82,21 @@ impl Packed {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice())
+        size_of_val(&*self.floats)
     }
 
     /// The matrix, to multiply with.
     #[inline]
     pub fn as_packed(&self) -> PackedRef<'_> {
-        let (from, count) = (self.lines.as_ptr().cast(), self.lines.len() * PANEL);
-        // SAFETY: a line is sixteen floats and nothing else.
-        let panels = unsafe { std::slice::from_raw_parts(from, count) };
-        PackedRef { k: self.k, n: self.n, panels }
+        PackedRef { k: self.k, n: self.n, panels: &self.floats }
     }
 }
 
-/// Memory for the lines of `k` by `n`.
-fn room(k: usize, n: usize) -> Result<Vec<Line>> {
-    let count = n.div_ceil(PANEL).checked_mul(k);
+/// Memory for `k` by `n`, zeros.
+fn room(k: usize, n: usize) -> Result<Aligned> {
+    let count = n.checked_next_multiple_of(PANEL).and_then(|columns| columns.checked_mul(k));
     let count = count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
-    let mut lines = Vec::new();
-    lines
-        .try_reserve_exact(count)
-        .map_err(|_| error::out_of_memory(format!("no memory to pack {k} by {n} floats")))?;
-    Ok(lines)
+    Aligned::zeros(count).map_err(|e| e.at(format_args!("{k} by {n} packed floats")))
 }
 
 /// A packed matrix that lies somewhere: in a [`Packed`], or where [`pack_into`]

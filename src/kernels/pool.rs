@@ -3,9 +3,10 @@
 use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
 use super::window::{Axis, floats};
+use serde::{Deserialize, Serialize};
 
 /// What is made of a window's taps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pooling {
     /// The largest of those inside the image that are not NaN; −∞ when there are
     /// none. Of two zeros it is the first one.

@@ -7,10 +7,11 @@
 use super::isa::Isa;
 use super::lanes::{self, Lanes, WIDTH, for_isa};
 use super::stream::{Fold, Map, Stream, Sum, fold, get, sixteen};
+use serde::{Deserialize, Serialize};
 
 /// What is made of many floats. Of none it is 0, but for [`Max`](Reduce::Max)
 /// (−∞), [`Min`](Reduce::Min) (∞), [`Prod`](Reduce::Prod) (1) and the means (NaN).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reduce {
     /// Their sum.
     Sum,

@@ -4,12 +4,13 @@ use super::isa::Isa;
 use super::lanes::{Lanes, for_isa};
 use super::math;
 use super::stream::{Map, Stream};
+use serde::{Deserialize, Serialize};
 
 /// A function of one float, as ONNX has it. NaN stays NaN; where a formula gives
 /// NaN for an infinity (∞ · 0, ∞ / ∞), so does the function. Those of e and its
 /// kin are within the bounds of their parts (a few units in the last place), but
 /// for [`Gelu`](Unary::Gelu): 1e-7 · |x|.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Unary {
     /// x; 0 where x < 0.
     Relu,

@@ -3,6 +3,7 @@
 use super::weights::dtype_of;
 use crate::error::{self, Result};
 use crate::tensor::{DType, MAX_RANK, Shape, fmt_dims};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
@@ -11,6 +12,7 @@ use tract_onnx::pb::{self, tensor_shape_proto::dimension::Value, type_proto};
 use tract_onnx::prelude::Tensor;
 
 /// The file's own words; the strings serve C directly.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct About {
     /// The graph's name.
     pub graph_name: CString,
@@ -31,6 +33,7 @@ pub struct About {
 }
 
 /// An input or output.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct PortInfo {
     /// Its name.
     pub name: String,
@@ -43,6 +46,7 @@ pub struct PortInfo {
 }
 
 /// A dim: fixed, named, or open.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Dim {
     /// Its value when the model fixes it.
     pub fixed: Option<usize>,

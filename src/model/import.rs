@@ -33,11 +33,12 @@ pub struct Imported {
 /// Builds the graph of `model` at `spec`.
 pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     let (begun, mut vetting) = (Instant::now(), Spent::default());
-    let mut graph = model.graph.clone();
-    let mut weights = model.weights.clone();
+    let content = model.content()?;
+    let mut graph = content.graph.clone();
+    let mut weights = content.weights.clone();
     let mut inputs = Vec::new();
     let mut shapes = HashMap::new();
-    for (index, (port, spec)) in model.inputs.iter().zip(&spec.inputs).enumerate() {
+    for (index, (port, spec)) in model.inputs().iter().zip(&spec.inputs).enumerate() {
         match spec {
             InputSpec::Constant(value) => drop(weights.insert(port.name.clone(), value.clone())),
             InputSpec::Run(shape) => {
@@ -55,10 +56,10 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     // Symbols mean nothing any more, and what an output says is not needed.
     forget_symbols(&mut graph);
     carry_outputs(&mut graph, &weights);
-    let opset = super::vet::opset(&model.opsets, "");
+    let opset = super::vet::opset(&content.opsets, "");
     lower::rewrite(&mut graph, opset)?;
     let proto = pb::ModelProto {
-        opset_import: model.opsets.clone(),
+        opset_import: content.opsets.clone(),
         graph: Some(graph),
         ..Default::default()
     };
@@ -153,7 +154,7 @@ fn typed(
     vetting: &mut Spent,
 ) -> TractResult<TypedModel> {
     for (at, index) in inputs.iter().enumerate() {
-        let port: &PortInfo = &model.inputs[*index];
+        let port: &PortInfo = &model.inputs()[*index];
         let fact = graph.input_fact(at)?.clone().with_datum_type(datum_type(port.dtype));
         graph.set_input_fact(at, fact)?;
     }

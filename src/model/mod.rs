@@ -4,9 +4,11 @@
 //! does not build the graph, because a graph is only worth building once the
 //! input dims and the constant inputs are known: that is `import`, called by
 //! `plan` with a [`Specialisation`]. Weights are read once and shared by every
-//! graph imported from the model.
+//! graph imported from the model. Of a model that is found in a `cache` neither is
+//! read before a graph is needed that was not compiled before.
 
 mod branch;
+mod cache;
 mod describe;
 mod functions;
 mod geometry;
@@ -26,6 +28,7 @@ mod stream;
 mod vet;
 mod weights;
 
+pub(crate) use cache::Shelf;
 pub use describe::{About, Dim, PortInfo, find_port, port};
 pub(crate) use geometry::tiles_in_time;
 pub use import::Imported;
@@ -40,11 +43,14 @@ pub use source::{Isolation, LoadOptions, Source};
 pub(crate) use weights::{fill, strings, zeros};
 
 use crate::error::{self, Result};
-use crate::host::{Open, Slice};
+use crate::host::{Identity, Open, Slice};
 use crate::log::log_line;
 use crate::pool::Account;
+use crate::sync::Mutex;
 use crate::work;
+use cache::Cache;
 use memo::Memo;
+use serde::{Deserialize, Serialize};
 use source::Folder;
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -60,17 +66,42 @@ const DEFAULT: &[u8] = include_bytes!("default.onnx");
 /// A loaded model.
 pub struct Model {
     name: CString,
-    about: About,
-    inputs: Vec<PortInfo>,
-    outputs: Vec<PortInfo>,
-    /// The graph without its weights.
-    graph: pb::GraphProto,
-    opsets: Vec<pb::OperatorSetIdProto>,
-    weights: HashMap<String, Arc<Tensor>>,
+    told: Told,
+    content: Mutex<Option<Arc<Content>>>,
+    /// Where the content is, while it is not there.
+    origin: Option<Origin>,
+    cache: Option<Cache>,
     limits: Limits,
     memo: Memo,
     /// The last to go: all else is credited to it.
     account: Arc<Account>,
+}
+
+/// What is known of a model without its graph.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    about: About,
+    inputs: Vec<PortInfo>,
+    outputs: Vec<PortInfo>,
+}
+
+/// What graphs are made of.
+struct Content {
+    /// Without its weights.
+    graph: pb::GraphProto,
+    opsets: Vec<pb::OperatorSetIdProto>,
+    weights: HashMap<String, Arc<Tensor>>,
+}
+
+/// Where a model's content is read when it is first needed.
+struct Origin {
+    place: Place,
+    options: LoadOptions,
+}
+
+enum Place {
+    Path(String),
+    Bytes(Vec<u8>),
 }
 
 impl Model {
@@ -80,34 +111,81 @@ impl Model {
         let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
         let account = Arc::new(Account::open(None, &name, options.budget)?);
         let _charge = account.charge();
+        let cache = match &options.cache {
+            Some(folder) => Some(Cache::open(folder, options).map_err(named)?),
+            None => None,
+        };
+        // Its bytes, where it needs all of them at once.
+        let mut whole = None;
+        let known = match (&cache, &source) {
+            (None, _) => None,
+            (Some(cache), Source::Path(path)) => cache.known(path),
+            (Some(_), _) => {
+                let bytes = whole.insert(source.whole(options).map_err(named)?);
+                Some(*blake3::hash(bytes).as_bytes())
+            }
+        };
+        let known = cache.as_ref().zip(known).and_then(|(cache, hash)| cache.about(&hash));
+        let made = |told, content, origin| Model {
+            name: describe::c_string(&name),
+            told,
+            content: Mutex::new(content),
+            origin,
+            cache: cache.clone(),
+            limits: options.limits,
+            memo: Memo::default(),
+            account: account.clone(),
+        };
+        if let Some(told) = known {
+            let place = match (source, whole) {
+                (Source::Path(path), _) => Place::Path(path),
+                (_, whole) => Place::Bytes(whole.unwrap_or_default().into_owned()),
+            };
+            log_line!(Info, "found {name} in the cache");
+            return Ok(Arc::new(made(
+                told,
+                None,
+                Some(Origin { place, options: options.clone() }),
+            )));
+        }
+        let before = match (&source, &cache) {
+            (Source::Path(path), Some(_)) => Identity::of(path),
+            _ => None,
+        };
         let tried = match options.isolation {
             Isolation::None => None,
             Isolation::Process => Some(isolate::tried(&source, options, &name).map_err(named)?),
         };
-        let budget = options.limits.budget();
         let read = || {
             let folder = source.folder(options);
-            match &tried {
-                None => {
-                    let mut file = source.open(options)?;
-                    Self::read(&mut *file, folder, options, &name, account.clone())
-                }
+            match (&tried, &whole) {
                 // The very bytes that were tried.
-                Some(tried) => {
+                (Some(tried), _) => {
                     let folder = folder.expecting(tried.seen.clone());
-                    let file = &mut Slice(&tried.bytes);
-                    Self::read(file, folder, options, &name, account.clone())
+                    read(&mut Slice(&tried.bytes), folder, options, &name)
                 }
+                (None, Some(bytes)) => read(&mut Slice(bytes), folder, options, &name),
+                (None, None) => read(&mut *source.open(options)?, folder, options, &name),
             }
         };
-        let loaded = work::to_its_end(budget, "the load", read).map_err(named)?;
+        let (told, content, alone) =
+            work::to_its_end(options.limits.budget(), "the load", read).map_err(named)?;
+        let about = &told.about;
         log_line!(
             Info,
             "loaded {name}: {} nodes, {} bytes of weights",
-            loaded.about.node_count,
-            loaded.about.weight_bytes
+            about.node_count,
+            about.weight_bytes
         );
-        Ok(Arc::new(loaded))
+        // (What else it was read from is in no hash.)
+        if let Some(cache) = cache.as_ref().filter(|_| alone) {
+            cache.keep_about(&about.hash, &told);
+            if let Source::Path(path) = &source {
+                cache.note(before, path, &about.hash);
+            }
+        }
+        let cache = cache.clone().filter(|_| alone);
+        Ok(Arc::new(Model { cache, ..made(told, Some(Arc::new(content)), None) }))
     }
 
     /// The built-in model: handwritten digits.
@@ -116,40 +194,29 @@ impl Model {
         Self::load(Source::Memory(DEFAULT), &options)
     }
 
-    fn read(
-        file: &mut dyn Open,
-        folder: Folder,
-        options: &LoadOptions,
-        name: &str,
-        account: Arc<Account>,
-    ) -> Result<Model> {
-        let (begun, mut vetting) = (Instant::now(), vet::Spent::default());
-        let Streamed { mut proto, payloads, hash } =
-            stream::read(file, options.limits.weight_bytes)?;
-        work::check()?;
-        vetting.on(|| vet::check_counts(&proto, &options.limits))?;
-        functions::inline(&mut proto, options.limits.nodes)?;
-        vetting.on(|| vet::check(&proto, &options.limits))?;
-        work::check()?;
-        let mut about = describe::about(&proto, hash);
-        let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
-        let weights = weights::take(&mut graph, payloads, &folder, options.limits.weight_bytes)?;
-        about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
-        let (inputs, outputs) = (describe::inputs(&graph, &weights)?, describe::outputs(&graph)?);
-        let took = begun.elapsed().as_micros();
-        log_line!(Debug, "read {name} in {took} us, vetting {} us of it", vetting.micros());
-        Ok(Model {
-            name: describe::c_string(name),
-            about,
-            inputs,
-            outputs,
-            graph,
-            opsets: proto.opset_import,
-            weights,
-            limits: options.limits,
-            memo: Memo::default(),
-            account,
-        })
+    /// What graphs are made of; read now, if it is not there.
+    fn content(&self) -> Result<Arc<Content>> {
+        let mut held = self.content.lock();
+        if let Some(content) = &*held {
+            return Ok(content.clone());
+        }
+        let origin = self.origin.as_ref();
+        let Origin { place, options } = origin.ok_or_else(|| error::internal("no content"))?;
+        let source = match place {
+            Place::Path(path) => Source::Path(path.clone()),
+            Place::Bytes(bytes) => Source::Memory(bytes),
+        };
+        let mut file = source.open(options)?;
+        let (told, content, _) = read(&mut *file, source.folder(options), options, self.name())?;
+        if told.about.hash != self.about().hash {
+            return Err(error::io(format!(
+                "{}: it is not the file any more that was found in the cache",
+                source.name()
+            )));
+        }
+        let content = Arc::new(content);
+        *held = Some(content.clone());
+        Ok(content)
     }
 
     /// What messages call it.
@@ -164,33 +231,47 @@ impl Model {
 
     /// What the file says of itself.
     pub fn about(&self) -> &About {
-        &self.about
+        &self.told.about
     }
 
     /// Its inputs, weights not among them.
     pub fn inputs(&self) -> &[PortInfo] {
-        &self.inputs
+        &self.told.inputs
     }
 
     /// Its outputs.
     pub fn outputs(&self) -> &[PortInfo] {
-        &self.outputs
+        &self.told.outputs
     }
 
     /// What `make` makes of this model at `spec`: made once, shared by all who
     /// ask for the same.
     pub(crate) fn specialised<T: Send + Sync + 'static>(
-        self: &Arc<Self>,
+        &self,
         spec: &Specialisation,
-        make: impl FnOnce(Imported) -> Result<T> + Send + 'static,
+        make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
         let patience = Duration::from_nanos(self.limits.load_time_ns);
         self.memo.get_or_make(spec, patience, || {
             let _charge = self.account.charge();
-            let (model, spec) = (self.clone(), spec.clone());
-            let import = move || make(import::import(&model, &spec)?);
-            work::within(self.limits.budget(), "the import", import)
+            make()
         })
+    }
+
+    /// What `compile` makes of the graph of this model at `spec`.
+    pub(crate) fn imported<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        spec: &Specialisation,
+        compile: impl FnOnce(Imported) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (model, spec) = (self.clone(), spec.clone());
+        let import = move || compile(import::import(&model, &spec)?);
+        work::within(self.limits.budget(), "the import", import)
+    }
+
+    /// Where what is compiled of this model at `spec` is kept, if anywhere.
+    pub(crate) fn shelf(&self, spec: &Specialisation) -> Option<Shelf> {
+        self.cache.as_ref()?.shelf(&self.about().hash, spec)
     }
 
     /// Whom what it holds is credited to.
@@ -202,4 +283,29 @@ impl Model {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+}
+
+/// A model from its file, and whether it is all in there.
+fn read(
+    file: &mut dyn Open,
+    folder: Folder,
+    options: &LoadOptions,
+    name: &str,
+) -> Result<(Told, Content, bool)> {
+    let (begun, mut vetting) = (Instant::now(), vet::Spent::default());
+    let Streamed { mut proto, payloads, hash } = stream::read(file, options.limits.weight_bytes)?;
+    work::check()?;
+    vetting.on(|| vet::check_counts(&proto, &options.limits))?;
+    functions::inline(&mut proto, options.limits.nodes)?;
+    vetting.on(|| vet::check(&proto, &options.limits))?;
+    work::check()?;
+    let mut about = describe::about(&proto, hash);
+    let mut graph = proto.graph.take().ok_or_else(|| error::invalid_model("no graph"))?;
+    let weights = weights::take(&mut graph, payloads, &folder, options.limits.weight_bytes)?;
+    about.weight_bytes = weights.values().map(|w| w.as_bytes().len() as u64).sum();
+    let (inputs, outputs) = (describe::inputs(&graph, &weights)?, describe::outputs(&graph)?);
+    let took = begun.elapsed().as_micros();
+    log_line!(Debug, "read {name} in {took} us, vetting {} us of it", vetting.micros());
+    let told = Told { about, inputs, outputs };
+    Ok((told, Content { graph, opsets: proto.opset_import, weights }, !folder.was_read()))
 }

@@ -5,6 +5,7 @@ use crate::error::{self, Result};
 use crate::host::{Files, MemoryOnly, Open, Reader, Slice, io_error, read_part};
 use crate::pool::{self, Budget};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct LoadOptions {
     pub isolation: Isolation,
     /// What it and its sessions may hold.
     pub budget: Budget,
+    /// A folder for what is compiled.
+    pub cache: Option<String>,
 }
 
 impl LoadOptions {
@@ -76,7 +79,15 @@ impl Source<'_> {
         };
         let on_disk = matches!(self, Source::Path(_));
         let has_files = !matches!(self, Source::Memory(_)) || options.reader.is_some();
-        Folder { reader, base, on_disk, has_files, options: options.clone(), seen: None }
+        Folder {
+            reader,
+            base,
+            on_disk,
+            has_files,
+            options: options.clone(),
+            seen: None,
+            was_read: Cell::new(false),
+        }
     }
 }
 
@@ -90,6 +101,7 @@ pub(super) struct Folder {
     options: LoadOptions,
     /// What an isolated trial read: nothing else is read then.
     seen: Option<Seen>,
+    was_read: Cell<bool>,
 }
 
 /// What was read of a model's folder: part by part, its BLAKE3 hash.
@@ -123,6 +135,11 @@ impl Folder {
         Folder { seen: Some(seen), ..self }
     }
 
+    /// Whether anything was read from it.
+    pub(super) fn was_read(&self) -> bool {
+        self.was_read.get()
+    }
+
     /// Whether there is anything to read external data with.
     #[cfg(target_os = "linux")]
     pub(super) fn has_files(&self) -> bool {
@@ -142,6 +159,7 @@ impl Folder {
     /// end.
     pub(super) fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
         let path = self.path(location)?;
+        self.was_read.set(true);
         let mut file = self.reader.open(&path)?;
         let size = file.size();
         self.options.check_size(size).map_err(|e| e.at(&path))?;

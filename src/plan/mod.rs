@@ -7,6 +7,7 @@
 mod arena;
 mod general;
 mod indices;
+mod kept;
 mod large;
 #[cfg(feature = "profile")]
 pub mod profile;

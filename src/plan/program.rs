@@ -4,6 +4,7 @@
 //! operators alone are what ours are compared with.
 
 use super::general::{General, GeneralState, unsupported};
+use super::kept;
 use super::region::{self, Inputs, Region, Team};
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero};
@@ -16,17 +17,17 @@ use tract_onnx::prelude::{TractError, TypedFact};
 /// A model compiled for one set of shapes and constants. Immutable, shared by
 /// the sessions of those shapes.
 pub struct Program {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// What a session of it may hold at once, in bytes.
-    memory_bytes: u64,
-    inputs: Vec<usize>,
+    pub(super) memory_bytes: u64,
+    pub(super) inputs: Vec<usize>,
     /// The shape of each output, when it does not depend on the values.
-    outputs: Vec<Option<Shape>>,
+    pub(super) outputs: Vec<Option<Shape>>,
     /// What the values between steps come to, when their shapes are known.
-    arena_bytes: Option<u64>,
+    pub(super) arena_bytes: Option<u64>,
 }
 
-enum Kind {
+pub(super) enum Kind {
     /// One region.
     Direct(Arc<Region>),
     /// Steps of tract's, and regions among them.
@@ -34,21 +35,33 @@ enum Kind {
 }
 
 impl Program {
-    /// The program of `model` at `spec`: compiled once for all who ask.
+    /// The program of `model` at `spec`: compiled once for all who ask, or found in
+    /// the model's cache.
     pub fn of(model: &Arc<Model>, spec: &Specialisation) -> Result<Arc<Program>> {
         let memory_bytes = model.limits().memory_bytes;
-        model.specialised(spec, move |imported| Program::compile(imported, memory_bytes))
+        model.specialised(spec, || {
+            let shelf = model.shelf(spec).filter(|_| has_regions());
+            let kept = shelf.as_ref().and_then(|shelf| kept::restored(shelf, memory_bytes));
+            if let Some(program) = kept {
+                return Ok(program);
+            }
+            let program =
+                model.imported(spec, move |imported| Program::compile(imported, memory_bytes))?;
+            if let Some(shelf) = &shelf {
+                kept::keep(shelf, &program);
+            }
+            Ok(program)
+        })
     }
 
     fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
         let Imported { mut graph, inputs } = imported;
-        let regions = std::env::var_os("INFERNO_REGIONS").is_none_or(|value| value != "0");
         let shapes = || -> Result<Vec<Option<Shape>>, TractError> {
             let outputs = graph.output_outlets()?.iter();
             outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
         };
         let outputs = shapes().map_err(|e| unsupported(&e))?;
-        let whole = if regions { region::compile(&mut graph) } else { Ok(None) };
+        let whole = if has_regions() { region::compile(&mut graph) } else { Ok(None) };
         let (kind, arena_bytes) = match whole.map_err(|e| unsupported(&e))? {
             Some(region) => {
                 let bytes = region.arena_bytes();
@@ -93,6 +106,11 @@ impl Program {
             }
         })
     }
+}
+
+/// Whether programs have regions.
+fn has_regions() -> bool {
+    std::env::var_os("INFERNO_REGIONS").is_none_or(|value| value != "0")
 }
 
 fn static_shape(fact: &TypedFact) -> Option<Shape> {

@@ -23,6 +23,7 @@ mod weights;
 use super::gemm::gemm;
 use super::isa::Isa;
 use super::pack::PANEL;
+use serde::{Deserialize, Serialize};
 use step::{Chunk, gru_after, gru_before, lstm, rnn};
 pub use weights::Weights;
 
@@ -31,7 +32,7 @@ const ROWS: usize = 64;
 
 /// What a recurrent layer calculates, with the activations that ONNX has when
 /// nothing else is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cell {
     /// Gates i, o, f, c.
     Lstm,

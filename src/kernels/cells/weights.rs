@@ -3,10 +3,11 @@
 use super::{Cell, STATES, steps_at_once};
 use crate::error::{self, Result};
 use crate::kernels::pack::{PANEL, Packed};
+use serde::{Deserialize, Serialize};
 
 /// The weights of one direction of a layer, packed. They do not depend on the
 /// instruction set.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Weights {
     pub(super) cell: Cell,
     pub(super) input: usize,

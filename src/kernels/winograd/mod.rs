@@ -19,12 +19,14 @@
 //! less than it.
 
 use super::aligned::Aligned;
+use super::floats::Floats;
 use super::gemm::{Gemm, Panel};
 use super::isa::Isa;
 use super::lanes::WIDTH;
 use super::pack::{PackedRef, packed_len};
 use crate::error::{self, Result};
 use plan::Plan;
+use serde::{Deserialize, Serialize};
 use transform::{Block, Input, Output};
 
 mod filters;
@@ -34,7 +36,7 @@ mod tests;
 mod transform;
 
 /// Outputs of a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tile {
     /// 2×2 of 4×4: 16 floats for the 9 of a filter.
     Two,
@@ -65,13 +67,13 @@ impl Tile {
 
 /// The filters of a convolution, transformed and packed. They do not depend on
 /// the instruction set.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Filter {
     tile: Tile,
     channels: usize,
     filters: usize,
     /// A packed matrix for each place of a tile, one after the other.
-    matrices: Aligned,
+    matrices: Floats,
 }
 
 impl Filter {
@@ -102,7 +104,7 @@ impl Filter {
         };
         let mut matrices = Aligned::zeros(all)?;
         filters::transform(isa, tile, [filters, channels], weights, len, matrices.floats_mut());
-        Ok(Filter { tile, channels, filters, matrices })
+        Ok(Filter { tile, channels, filters, matrices: matrices.into() })
     }
 
     /// Multiplies each filter with one of `by`.
@@ -113,7 +115,8 @@ impl Filter {
     pub fn scale(&mut self, by: &[f32]) {
         assert!(by.len() == self.filters, "{} factors for {} filters", by.len(), self.filters);
         let panels = by.chunks(WIDTH).cycle();
-        let all = self.matrices.floats_mut().chunks_exact_mut((self.channels * WIDTH).max(1));
+        let floats = self.matrices.floats_mut().expect("weights that nobody else has yet");
+        let all = floats.chunks_exact_mut((self.channels * WIDTH).max(1));
         for (panel, by) in all.zip(panels) {
             for line in panel.chunks_exact_mut(WIDTH) {
                 line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
@@ -138,13 +141,13 @@ impl Filter {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.matrices.floats())
+        size_of_val(&*self.matrices)
     }
 
     /// The matrix of a place.
     fn matrix(&self, product: usize) -> PackedRef<'_> {
         let len = packed_len(self.channels, self.filters);
-        PackedRef::new(self.channels, self.filters, &self.matrices.floats()[product * len..])
+        PackedRef::new(self.channels, self.filters, &self.matrices[product * len..])
     }
 }
 

@@ -6,6 +6,7 @@
 use super::attrs;
 use super::native::slots;
 use crate::kernels::{self, Aligned, Cell, Isa, Outputs, Sequence, Weights, as_floats_mut};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -14,8 +15,9 @@ use tract_onnx::tract_hir::internal::*;
 const INITIAL: [usize; 2] = [5, 6];
 
 /// A recurrent layer with all its constants.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Recur {
+    #[serde(with = "shared")]
     layer: Arc<Layer>,
     /// The initial states that are given, after X.
     initial: [bool; 2],
@@ -24,11 +26,27 @@ pub(crate) struct Recur {
 }
 
 /// Weights, one direction after the other.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Layer {
     name: String,
     directions: Vec<(Weights, bool)>,
     batch_first: bool,
+}
+
+/// What is shared is written each time that somebody has it.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<T: Serialize, S: Serializer>(it: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        it.as_ref().serialize(to)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 impl PartialEq for Recur {

@@ -5,7 +5,7 @@ use super::lower::{Lowered, Ref, floats};
 use super::memory::{self, Life};
 use super::ops::Op;
 use super::{MOST_WRITES, Place, Region, Spot, Step, split};
-use crate::kernels::{self, Isa};
+use crate::kernels::{self, Aligned, Floats, Isa};
 use crate::tensor::Shape;
 use std::collections::HashMap;
 use tract_onnx::prelude::{OutletId, TypedModel, TypedNode};
@@ -41,7 +41,7 @@ pub(super) struct Planned {
 pub(super) struct Assembly {
     pub(super) values: Vec<Value>,
     pub(super) steps: Vec<Planned>,
-    pub(super) constants: Vec<Box<[f32]>>,
+    pub(super) constants: Vec<Floats>,
     inputs: Vec<usize>,
     outputs: Vec<(usize, Shape)>,
     /// By outlet, and whether it lies channels last.
@@ -58,6 +58,13 @@ fn turn(dims: &[usize], to_last: bool) -> Option<Vec<usize>> {
     };
     let dims = if to_last { [n, c, h * w] } else { [n, h * w, c] };
     (c > 1 && h * w > 1).then(|| dims.to_vec())
+}
+
+/// A constant, whose floats are followed by zeros to the end of their cache line.
+fn kept(floats: &[f32]) -> Option<Floats> {
+    let mut lines = Aligned::zeros(floats.len()).ok()?;
+    lines.floats_mut()[..floats.len()].copy_from_slice(floats);
+    Some(lines.into())
 }
 
 impl Assembly {
@@ -90,7 +97,7 @@ impl Assembly {
                     kernels::permute(&dims, &[0, 2, 1], &given, &mut floats);
                 }
                 let value = self.value(Origin::Constant(self.constants.len()), floats.len());
-                self.constants.push(floats.into());
+                self.constants.push(kept(&floats)?);
                 value
             }
             (None, _, None) => return None,

@@ -15,6 +15,7 @@ use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Filter, Isa, Packed, Pieces, Tile, Winograd};
+use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 
 /// Floats of rows that are computed before `then` is done to them: they stay in
@@ -22,7 +23,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 pub(super) const BLOCK: usize = 24 << 10;
 
 /// Where the windows are; each pair is of rows and of columns.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Geometry {
     /// Of the image, and of the result.
     pub(super) channels: usize,
@@ -168,7 +169,7 @@ impl Geometry {
 }
 
 /// The weights of a convolution, as it is done.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Weights {
     /// Of each group: a row for each float of a window, a column for each filter.
     Windows(Vec<Packed>),
@@ -176,7 +177,7 @@ enum Weights {
 }
 
 /// A convolution.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Conv2d {
     geometry: Geometry,
     batch: usize,

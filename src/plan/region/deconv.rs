@@ -9,10 +9,11 @@ use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Isa, Packed};
+use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::cnn::{Deconv as Given, KernelFormat};
 
 /// A transposed convolution.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Deconv {
     geometry: Geometry,
     batch: usize,

@@ -9,10 +9,11 @@ use super::ops::Op;
 use super::split::Team;
 use crate::error::Result;
 use crate::kernels::{self, Isa, Pooling};
+use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PaddingSpec, SumPool};
 
 /// A convolution of channels one by one.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Depthwise {
     geometry: Geometry,
     batch: usize,
@@ -126,7 +127,7 @@ impl Depthwise {
 }
 
 /// A pool.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pool {
     op: Pooling,
     geometry: Geometry,

@@ -14,11 +14,12 @@ use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Isa, Packed};
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::DatumType;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 /// Products C = A · B of `m` by `k` and `k` by `n`.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Product {
     m: usize,
     k: usize,

@@ -7,12 +7,13 @@ use super::ops::Op;
 use super::split::{LINE, Team};
 use crate::error::Result;
 use crate::kernels::{self, Binary, Isa, Operand, Unary};
+use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_core::ops::{math, nn};
 
 /// How the innermost elements of the two operands meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Form {
     /// One to one.
     Same,
@@ -26,7 +27,7 @@ enum Form {
 
 /// A function of pairs. The first operand, x, has all of the innermost elements;
 /// the second, v, may be broadcast along them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pairwise {
     op: Binary,
     form: Form,

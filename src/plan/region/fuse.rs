@@ -12,14 +12,15 @@
 //! - An activation that is written out is one function ([`gates`](super::gates)).
 //! - A scale and a mask before a softmax are part of it.
 
-use super::assemble::{Assembly, Origin, Planned};
+use super::assemble::{Assembly, Origin, Planned, Value};
 use super::elementwise::Pairwise;
 use super::ops::Op;
 use super::scale;
 use crate::kernels::{self, Binary, Isa, Reduce, Unary};
+use serde::{Deserialize, Serialize};
 
 /// What is done to the result of a product or a convolution where it is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tail {
     /// Which value read is added.
     pub(super) residual: Option<usize>,
@@ -203,8 +204,9 @@ impl<'a> Fusing<'a> {
 
     /// The floats of a value that is a constant.
     pub(super) fn constant(&self, value: usize) -> Option<&'a [f32]> {
-        match self.assembly.values[value].origin {
-            Origin::Constant(at) => Some(&self.assembly.constants[at]),
+        let Value { origin, len, .. } = self.assembly.values[value];
+        match origin {
+            Origin::Constant(at) => Some(&self.assembly.constants[at][..len]),
             _ => None,
         }
     }

@@ -1,8 +1,10 @@
 //! Loops around a step, over the axes that its kernel does not know.
 
+use serde::{Deserialize, Serialize};
+
 /// How often, and the floats from one to the next in the two operands and the
 /// result.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Loop {
     pub(super) count: usize,
     pub(super) steps: [usize; 3],

@@ -89,7 +89,7 @@ impl<'r> Mapped<'r> {
             Place::Arena(from) => {
                 self.gaps.get(from, spot.len).expect("a value that is not written as well")
             }
-            Place::Constant(at) => &self.region.constants[at],
+            Place::Constant(at) => &self.region.constants[at][..spot.len],
             Place::Input(at) => {
                 let floats = self.inputs.floats(at);
                 assert_eq!(floats.len(), spot.len, "an input of another size");

@@ -46,11 +46,12 @@ pub(super) use split::Team;
 
 use crate::crew;
 use crate::error::Result;
-use crate::kernels::{Aligned, Isa};
+use crate::kernels::{Aligned, Floats, Isa};
 use crate::tensor::Shape;
 use crate::work;
 use memory::Mapped;
 use ops::Op;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The memory that a region's inputs are read from.
@@ -63,7 +64,7 @@ pub trait Inputs {
 const MOST_WRITES: usize = 4;
 
 /// Where a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     /// An input of the region.
     Input(usize),
@@ -74,14 +75,14 @@ enum Place {
 }
 
 /// Floats at a place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Spot {
     place: Place,
     len: usize,
 }
 
 /// One operation, with what it reads and writes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Step {
     op: Op,
     reads: Vec<Spot>,
@@ -96,10 +97,11 @@ struct Step {
 }
 
 /// A compiled region. Immutable, shared by the sessions that run it.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Region {
     isa: Isa,
     steps: Vec<Step>,
-    constants: Vec<Box<[f32]>>,
+    constants: Vec<Floats>,
     /// Floats of each input.
     inputs: Vec<usize>,
     /// Where in the arena each output is, and its shape.
@@ -132,6 +134,31 @@ impl Step {
 }
 
 impl Region {
+    /// Whether everything that its steps read and write is there.
+    pub(super) fn is_sound(&self) -> bool {
+        let inside =
+            |from: usize, len: usize| from.checked_add(len).is_some_and(|end| end <= self.arena);
+        let reads = |spot: &Spot| match spot.place {
+            Place::Input(at) => self.inputs.get(at) == Some(&spot.len),
+            Place::Constant(at) => self.constants.get(at).is_some_and(|c| spot.len <= c.len()),
+            Place::Arena(from) => inside(from, spot.len),
+        };
+        self.isa.is_there()
+            && self.steps.iter().all(|step| {
+                step.writes.len() <= MOST_WRITES
+                    && step.reads.iter().all(reads)
+                    && step.writes.iter().all(|(from, len)| inside(*from, *len))
+            })
+            && self.outputs.iter().all(|(range, shape)| {
+                range.start <= range.end && range.end <= self.arena && range.len() == shape.volume()
+            })
+    }
+
+    /// The shape of each output.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Shape> {
+        self.outputs.iter().map(|(_, shape)| shape)
+    }
+
     /// Memory for a session.
     pub(super) fn arena(&self) -> Result<Aligned> {
         Aligned::zeros(self.arena).map_err(|e| e.at("the arena"))

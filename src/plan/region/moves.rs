@@ -5,6 +5,7 @@ use super::lower::{Context, Lowered, Ref, floats, strides};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::MOST_AXES;
+use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::Tensor;
 use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{
@@ -15,7 +16,7 @@ use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::nn::NearestUpsample;
 
 /// A box of elements that is copied; strides may be zero, or negative.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Part {
     /// Which value is read.
     from: usize,
@@ -72,7 +73,7 @@ impl Part {
 }
 
 /// Copies of parts, over a ground.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Moves {
     parts: Vec<Part>,
     /// What is where no part is written.

@@ -13,9 +13,10 @@ use super::recurs::Layer;
 use super::resize::Resize;
 use super::scale::Change;
 use crate::kernels::{self, Isa, Reduce, Unary};
+use serde::{Deserialize, Serialize};
 
 /// An operation over what a step reads and writes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Op {
     /// Matrix products.
     Product(Product),
@@ -54,7 +55,7 @@ pub(super) enum Op {
 
 /// Rows of `n` over the root of their mean square, less their mean before that if
 /// they are centred; then times `gamma`, plus `beta`.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Norm {
     pub(super) n: usize,
     pub(super) eps: f32,

@@ -6,9 +6,10 @@ use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::Isa;
 use crate::model::{Operands, Recur};
+use serde::{Deserialize, Serialize};
 
 /// A layer over a sequence of so many steps and so large a batch.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Layer {
     layer: Recur,
     extent: [usize; 2],

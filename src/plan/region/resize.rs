@@ -4,10 +4,11 @@ use super::lower::{Context, Lowered, Ref, floats};
 use super::memory::Mapped;
 use super::ops::Op;
 use crate::kernels::{self, Isa, Taps};
+use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::nn::Resize as Given;
 
 /// What each place along an axis is made of.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Axis {
     window: usize,
     indices: Vec<usize>,
@@ -28,7 +29,7 @@ impl Axis {
 }
 
 /// Images at another size.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Resize {
     batch: usize,
     channels: usize,
