@@ -733,7 +733,8 @@ typedef struct inferno_reader {
                   uint64_t *size_bytes);
   /**
    * Reads exactly `size_bytes` bytes from `offset` into `buffer`. Returns 0,
-   * or any other value for a failure.
+   * or any other value for a failure. A file is read in parts, each once, from
+   * its beginning on.
    */
   int32_t (*read)(void *user_data,
                   void *file,
@@ -786,6 +787,21 @@ typedef struct inferno_model_options {
    * `INFERNO_NO_BUDGET`.
    */
   uint64_t hard_budget_bytes;
+  /**
+   * A folder, UTF-8, that is made where there is none: what is compiled of the
+   * model is kept there, so that a later load skips the import and the packing
+   * of weights. What is there is used for the same model, library, instruction
+   * set and limits only, and written again otherwise; failures to write are
+   * logged and nothing else. A file of the operating system whose size, times
+   * and place are as they were is taken for the same model without being read;
+   * it has to stay while the model does, as shapes that were not compiled
+   * before are compiled from it. Models with external data, and programs with
+   * operators that Inferno has no kernels for, are not kept. Processes may
+   * share the folder. Its files are trusted as the library itself is: let
+   * nobody else write there, and change none of them while it is in use; they
+   * may be deleted at any time. NULL = nothing is kept.
+   */
+  const char *cache_dir;
 } inferno_model_options;
 
 /**

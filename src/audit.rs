@@ -121,7 +121,7 @@ audit! {
         "nothing: it has no content", "all above", "tests/tsan.sh";
 
     // ---- What computes
-    shared [kernels::Packed, kernels::Weights, kernels::Aligned, kernels::Filter, model::Recur, plan::audited::Region,
+    shared [kernels::Packed, kernels::Weights, kernels::Aligned, kernels::Floats, kernels::Filter, model::Recur, plan::audited::Region,
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
@@ -138,6 +138,14 @@ audit! {
     shared [kernels::Panel<'static>]
         "rows that others have the rest of", "it has its own columns alone",
         "src/kernels/gemm/panel.rs";
+    shared [kernels::Blob, host::MappedFile]
+        "a mapped file", "read only; what has a part of it holds it", "tests/c/cache.c";
+    shared [kernels::Collected]
+        "weights, while they are written", "one thread has it", "src/kernels/floats.rs";
+    thread [kernels::floats::SHELF]
+        "nothing", "each thread has its own, during one call", "src/kernels/floats.rs";
+    global [model::cache::file::COUNT]
+        "a number that makes names differ", "an atomic", "tests/c/cache.c";
     global [kernels::isa::CAP]
         "which instructions are allowed", "an atomic", "tests/c/isa.c";
 
@@ -187,7 +195,8 @@ audit! {
 
     // ---- Values
     shared [error::Error, error::Kind, tensor::DType, tensor::Shape, log::Level, model::Limits,
-            model::Isolation, model::About, model::PortInfo, model::Dim, session::Need]
+            model::Isolation, model::About, model::PortInfo, model::Dim, session::Need,
+            host::Identity]
         "nothing: plain values", "immutable, or copied", "tests/c/model.c";
     local [tensor::View<'static>, tensor::Data<'static>]
         "a session's memory, or the caller's", "read or written inside one call", "tests/c/session.c";

@@ -9,8 +9,8 @@
 //! `ffi → runtime → session → plan → model → kernels → tensor`; [`error`], [`log`],
 //! [`host`], [`pool`], [`work`] and [`crew`] serve everyone above them. Nobody imports
 //! `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
-//! `ffi`, `pool`, `kernels`, `crew`, `host/memory.rs`, `work` and `session/bind.rs`, where the
-//! host's own buffers are. `tests/layers.rs` checks all three.
+//! `ffi`, `pool`, `kernels`, `crew`, `host/memory.rs`, `host/mapped.rs`, `work` and
+//! `session/bind.rs`, where the host's own buffers are. `tests/layers.rs` checks all three.
 //!
 //! | module | what it is |
 //! |---|---|

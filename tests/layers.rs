@@ -37,8 +37,16 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const TRACT: &[&str] = &["model", "plan"];
-const UNSAFE: &[&str] =
-    &["crew", "ffi", "kernels", "pool", "host/memory.rs", "work", "session/bind.rs"];
+const UNSAFE: &[&str] = &[
+    "crew",
+    "ffi",
+    "kernels",
+    "pool",
+    "host/memory.rs",
+    "host/mapped.rs",
+    "work",
+    "session/bind.rs",
+];
 
 struct Source {
     /// Relative to `src`, with `/`.

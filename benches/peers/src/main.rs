@@ -9,8 +9,9 @@ mod machine;
 mod report;
 mod worker;
 
-use std::process::{Command, ExitCode, Stdio};
-use std::{env, fmt};
+use std::path::Path;
+use std::process::{self, Command, ExitCode, Stdio};
+use std::{env, fmt, fs};
 
 use case::Case;
 use engines::{NAMES, ONE_THREAD};
@@ -64,10 +65,19 @@ fn chosen(only: &[String]) -> Result<Vec<Case>, String> {
 
 /// The answer lines of this program called with other words, by engine.
 fn ask(words: &[&dyn fmt::Display]) -> Result<Vec<(usize, Cell)>, String> {
+    ask_with(words, None)
+}
+
+/// The same, for the library with a cache in a folder.
+fn ask_with(
+    words: &[&dyn fmt::Display],
+    cache: Option<&Path>,
+) -> Result<Vec<(usize, Cell)>, String> {
     let program = env::current_exe().map_err(|e| e.to_string())?;
     let words = words.iter().map(|w| w.to_string()).collect::<Vec<_>>();
     let done = Command::new(program)
         .args(&words)
+        .envs(cache.map(|folder| ("PEERS_CACHE", folder)))
         .stderr(Stdio::inherit())
         .output()
         .map_err(|e| e.to_string())?;
@@ -94,7 +104,7 @@ fn answer(line: &str, words: &[String]) -> Option<(usize, Cell)> {
 }
 
 fn row(case: &Case) -> Row {
-    Row { name: case.name.clone(), mflop: case.mflop, cells: Default::default() }
+    Row { name: case.name.clone(), mflop: case.mflop, cells: Default::default(), cached: None }
 }
 
 fn speed(case: &Case, o: &Options) -> Result<Row, String> {
@@ -138,13 +148,31 @@ fn load(case: &Case) -> Result<Row, String> {
                 .for_each(|(engine, cell)| cells[engine].push(cell));
         }
     }
-    for (engine, cells) in cells.iter().enumerate().filter(|(_, c)| c.len() == LOADS) {
-        let median =
-            |v: usize| worker::median(&mut cells.iter().map(|c| c.values[v]).collect::<Vec<_>>());
-        row.cells[engine] =
-            Some(Cell { verdict: Verdict::Right, values: vec![median(0), median(1)] });
+    for (engine, cells) in cells.iter().enumerate() {
+        row.cells[engine] = median(cells);
     }
+    row.cached = cached(case)?;
     Ok(row)
+}
+
+/// The library's loads after one that filled its cache.
+fn cached(case: &Case) -> Result<Option<Cell>, String> {
+    let folder = env::temp_dir().join(format!("peers-cache-{}", process::id()));
+    let mut cells = vec![];
+    for turn in 0..=LOADS {
+        let told = ask_with(&[&"load", &NAMES[0], &case.name], Some(&folder))?;
+        cells.extend(told.into_iter().map(|(_, cell)| cell).filter(|_| turn > 0));
+    }
+    // (It is not there when nothing was loaded.)
+    let _ = fs::remove_dir_all(&folder);
+    Ok(median(&cells))
+}
+
+/// The median of all loads, if none failed.
+fn median(cells: &[Cell]) -> Option<Cell> {
+    let of = |v: usize| worker::median(&mut cells.iter().map(|c| c.values[v]).collect::<Vec<_>>());
+    let all = cells.len() == LOADS;
+    all.then(|| Cell { verdict: Verdict::Right, values: vec![of(0), of(1)] })
 }
 
 fn all(o: &Options) -> Result<bool, String> {

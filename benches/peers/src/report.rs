@@ -31,6 +31,8 @@ pub struct Row {
     pub name: String,
     pub mflop: f64,
     pub cells: [Option<Cell>; NAMES.len()],
+    /// Of a load with a full cache: the library's alone.
+    pub cached: Option<Cell>,
 }
 
 /// Keeps the better of two; wrong once is wrong.
@@ -54,6 +56,10 @@ impl Row {
 
     fn vs_ort(&self, which: usize, floor: f64) -> Option<f64> {
         Some(self.value(INFERNO, which)?.max(floor) / self.value(ORT, which)?.max(floor))
+    }
+
+    fn cached_vs_ort(&self) -> Option<f64> {
+        Some(self.cached.as_ref()?.values[0] / self.value(ORT, 0)?)
     }
 
     fn vs_best(&self) -> Option<f64> {
@@ -113,13 +119,17 @@ pub fn head(kind: Kind) -> String {
         Kind::Threads(count) => format!("us x{count}"),
         Kind::Load => "ms/MiB".to_string(),
     };
-    let last = if matches!(kind, Kind::Load) { "ours/ort" } else { "ours/best" };
-    columns("", "MFLOP", NAMES.iter().map(|n| format!("{n} {unit}")), last)
+    let engines = NAMES.iter().map(|n| format!("{n} {unit}"));
+    match kind {
+        Kind::Load => columns("", "MFLOP", engines.chain(["cached".into()]), "ours/ort"),
+        _ => columns("", "MFLOP", engines, "ours/best"),
+    }
 }
 
 pub fn line(row: &Row, kind: Kind) -> String {
     let last = if matches!(kind, Kind::Load) { row.vs_ort(0, 0.0) } else { row.vs_best() };
-    let cells = row.cells.iter().map(|c| cell(c, kind));
+    let cached = matches!(kind, Kind::Load).then_some(&row.cached);
+    let cells = row.cells.iter().chain(cached).map(|c| cell(c, kind));
     columns(&row.name, &format!("{:.2}", row.mflop), cells, &ratio(last))
 }
 
@@ -145,10 +155,10 @@ pub fn last(rows: &[Row], kind: Kind) -> String {
                 slowest.map_or("none".into(), |s| format!("{s:.2}"))
             )
         }
-        // The library has no cache of what it compiled.
         Kind::Load => format!(
-            "load: geomean_vs_ort={} cached_vs_ort=none peak_vs_ort={}",
+            "load: geomean_vs_ort={} cached_vs_ort={} peak_vs_ort={}",
             vs_ort(0, 0.0),
+            geomean(rows.iter().filter_map(Row::cached_vs_ort)),
             vs_ort(1, LEAST_PEAK)
         ),
     }

@@ -62,6 +62,26 @@ impl<'a> Panel<'a> {
         Panel { of: PhantomData, ..*self }
     }
 
+    /// The rows from `row` on, of rows `stride` apart.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn below(self, row: usize, stride: usize) -> Panel<'a> {
+        self.expect(row + 1, stride, 0);
+        let from = self.at.wrapping_add(row * stride);
+        match self.rows {
+            1 => {
+                let width = self.width.checked_sub(row * stride).expect("a row that there is");
+                Panel { at: from, width, ..self }
+            }
+            rows => {
+                assert!(row < rows && stride == self.stride, "row {row} of {rows}");
+                Panel { at: from, rows: rows - row, ..self }
+            }
+        }
+    }
+
     /// Row `index` of rows of `columns`, `stride` apart.
     ///
     /// # Panics
@@ -113,7 +133,10 @@ mod tests {
         middle.row(0, 5, 2)[1] = -2.0;
         assert_eq!(middle.row(2, 5, 2), [11.0, 12.0]);
         right.row(1, 5, 1)[0] = -3.0;
-        assert_eq!((all[15], all[2], all[8]), (-1.0, -2.0, -3.0));
+        middle.below(3, 5).row(0, 5, 2)[0] = -4.0;
+        assert_eq!((all[15], all[2], all[8], all[16]), (-1.0, -2.0, -3.0, -4.0));
+        let mut rest = Panel::from(&mut all).below(2, 7);
+        assert_eq!(rest.row(0, 7, 6), [14.0, -1.0, -4.0, 17.0, 18.0, 19.0]);
     }
 
     #[test]
@@ -129,5 +152,6 @@ mod tests {
         assert!(refused(&|p| p.row(3, 5, 4).fill(1.0)));
         assert!(refused(&|p| p.row(1, 4, 3).fill(1.0)));
         assert!(refused(&|p| _ = p.reborrow().split_columns([5, 5, 3], 1)));
+        assert!(refused(&|p| _ = p.reborrow().below(4, 5)));
     }
 }

@@ -67,6 +67,41 @@ impl Product {
         }
     }
 
+    /// Rows, depth and columns.
+    pub(super) fn dims(&self) -> [usize; 3] {
+        [self.m, self.k, self.n]
+    }
+
+    /// Floats from a row of A to the next.
+    pub(super) fn lda(&self) -> usize {
+        self.lda
+    }
+
+    /// Floats from a row of C to the next.
+    pub(super) fn ldc(&self) -> usize {
+        self.ldc
+    }
+
+    /// Floats from an element of B to the next one of its column, and of its row.
+    pub(super) fn b(&self) -> [usize; 2] {
+        self.b
+    }
+
+    /// What is around the product.
+    pub(super) fn loops(&self) -> &[Loop] {
+        &self.loops
+    }
+
+    /// Which value read is A, and which is B.
+    pub(super) fn sides(&self) -> [usize; 2] {
+        self.sides
+    }
+
+    /// Whether it is of two values and nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        self.weights.is_none() && self.bias.is_none() && self.tail.is_empty()
+    }
+
     /// The columns of the result, where they are those of the weights.
     pub(super) fn columns(&self) -> Option<usize> {
         // Columns of all products are the last axis of the result.

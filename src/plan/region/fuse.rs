@@ -10,7 +10,8 @@
 //! - What makes a mean and takes it away before a norm makes a layer norm of it;
 //!   what multiplies and adds constants after it is part of it.
 //! - An activation that is written out is one function ([`gates`](super::gates)).
-//! - A scale and a mask before a softmax are part of it.
+//! - A scale and a mask before a softmax are part of it; so are the products before
+//!   and after it, where there are many scores ([`attention`](super::attention)).
 
 use super::assemble::{Assembly, Origin, Planned, Value};
 use super::elementwise::Pairwise;
@@ -57,7 +58,10 @@ pub(super) fn fuse(assembly: &mut Assembly) {
     for at in 0..fusing.steps.len() {
         fusing.fold(at);
     }
-    let steps = fusing.steps;
+    let (steps, resized) = (fusing.steps, fusing.resized);
+    for (value, len) in resized {
+        assembly.values[value].len = len;
+    }
     assembly.steps = steps.into_iter().flatten().collect();
 }
 
@@ -69,6 +73,8 @@ pub(super) struct Fusing<'a> {
     pub(super) readers: Vec<usize>,
     /// What a value that is no more stands for.
     renamed: Vec<usize>,
+    /// Values that are scratch now, of another length.
+    resized: Vec<(usize, usize)>,
 }
 
 /// What comes of a step.
@@ -91,7 +97,14 @@ impl<'a> Fusing<'a> {
             step.reads.iter().for_each(|value| readers[*value] += 1);
         }
         let steps = steps.into_iter().map(Some).collect();
-        Fusing { assembly, steps, writer, readers, renamed: (0..count).collect() }
+        Fusing {
+            assembly,
+            steps,
+            writer,
+            readers,
+            renamed: (0..count).collect(),
+            resized: Vec::new(),
+        }
     }
 
     /// Folds step `at` into those before it, as far as it goes.
@@ -116,11 +129,22 @@ impl<'a> Fusing<'a> {
         self.writer[value].filter(|_| alone)
     }
 
+    /// Floats of a value.
+    pub(super) fn len(&self, value: usize) -> usize {
+        self.assembly.values[value].len
+    }
+
+    /// A value that nobody reads is scratch of so many floats.
+    pub(super) fn resize(&mut self, value: usize, len: usize) {
+        self.resized.push((value, len));
+    }
+
     fn folded(&mut self, at: usize) -> Option<Folded> {
         let step = self.steps[at].as_ref()?;
         let (main, written) = match &step.op {
             Op::Norm(_) => return self.centred(at),
             Op::Softmax { log: false, .. } => return self.masked(at),
+            Op::Product(_) => return self.attention(at),
             Op::Unary(_) | Op::Permute { .. } => (0, *step.writes.first()?),
             Op::Pairwise(pairwise) => (pairwise.in_place()?, *step.writes.first()?),
             _ => return None,

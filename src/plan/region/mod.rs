@@ -12,6 +12,7 @@
 //! run that fails has changed nothing.
 
 mod assemble;
+mod attention;
 mod conv;
 mod conv2d;
 mod deconv;

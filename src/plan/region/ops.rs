@@ -1,6 +1,7 @@
 //! What a step does.
 
 use super::MOST_WRITES;
+use super::attention::Attention;
 use super::conv2d::Conv2d;
 use super::deconv::Deconv;
 use super::depthwise::{Depthwise, Pool};
@@ -45,6 +46,8 @@ pub(super) enum Op {
     Masked { n: usize, scale: f32, has_mask: bool },
     /// Along the middle axis.
     Reduce { op: Reduce, dims: [usize; 3] },
+    /// Scores, their softmax, and the sums of values that they weigh.
+    Attention(Attention),
     /// Axes in another order.
     Permute { dims: Vec<usize>, axes: Vec<usize> },
     /// Parts of values to other places.
@@ -105,6 +108,7 @@ impl Op {
             | Op::Deconv(_)
             | Op::Pool(_)
             | Op::Resize(_)
+            | Op::Attention(_)
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
@@ -217,6 +221,7 @@ impl Op {
             Op::Depthwise(conv) => conv.run(isa, reads, y),
             Op::Deconv(conv) => conv.run(isa, reads, y),
             Op::Resize(resize) => resize.run(isa, reads, y, scratch),
+            Op::Attention(attention) => attention.run(isa, reads, y, scratch),
             Op::Pool(pool) => pool.run(isa, reads, y),
             Op::Unary(_) | Op::Softmax { .. } | Op::Masked { .. } | Op::Norm(_) => {
                 let x = (!in_place).then(|| reads.get(0));
@@ -252,6 +257,7 @@ impl Op {
             Op::Softmax { .. } | Op::SoftmaxStrided(_) | Op::Masked { .. } => "softmax",
             Op::Norm(_) => "norm",
             Op::Reduce { .. } => "reduce",
+            Op::Attention(_) => "attention",
             Op::Permute { .. } => "permute",
             Op::Moves(_) => "moves",
             Op::Recur(_) => "recur",
@@ -265,6 +271,7 @@ impl Op {
             Op::Conv2d(conv) => conv.flop(),
             Op::Depthwise(conv) => conv.flop(),
             Op::Deconv(conv) => conv.flop(),
+            Op::Attention(attention) => attention.flop(),
             #[cfg(feature = "profile")]
             Op::Recur(layer) => layer.flop(),
             _ => 0,

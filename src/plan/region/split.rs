@@ -165,7 +165,7 @@ impl Op {
     pub(super) fn part_scratch(&self, whole: usize) -> usize {
         match self {
             Op::Conv2d(conv) => conv.part_scratch(whole),
-            Op::Product(_) => whole,
+            Op::Product(_) | Op::Attention(_) => whole,
             _ => 0,
         }
     }
@@ -183,6 +183,7 @@ impl Op {
         let done = match self {
             Op::Product(product) => product.split(isa, reads, y, cost, team)?,
             Op::Conv2d(conv) => conv.split(isa, reads, y, cost, team)?,
+            Op::Attention(attention) => attention.split(isa, reads, y, cost, team)?,
             Op::Depthwise(conv) => conv.split(isa, reads, y, cost, team)?,
             Op::Pool(pool) => pool.split(isa, reads, y, cost, team)?,
             Op::Pairwise(pairwise) => pairwise.split(isa, reads, y, in_place, cost, team)?,

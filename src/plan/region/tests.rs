@@ -355,6 +355,60 @@ fn a_block_of_an_encoder_is_a_few_steps() {
     assert_eq!(region.steps.len(), 8);
 }
 
+/// Attention with many scores is one step, whatever its axes and its mask.
+#[test]
+fn attention_is_one_step() {
+    // Batch, heads, queries, keys, depth, width.
+    for [b, h, m, n, d, w] in [
+        [1, 2, 130, 140, 16, 24],
+        [2, 3, 70, 70, 8, 64],
+        [1, 1, 300, 200, 5, 3],
+        [3, 4, 64, 40, 8, 8],
+    ] {
+        for (at, mask) in [&[][..], &[1, 1, 1, n], &[1, 1, m, n], &[b, h, m, n]].iter().enumerate()
+        {
+            for first in [false, true] {
+                let mut model = TypedModel::default();
+                // Heads before the rows, or as columns.
+                let dims = |rows, c| if first { [b, h, rows, c] } else { [b, rows, h, c] };
+                let q = source(&mut model, "q", &dims(m, d));
+                let k = source(&mut model, "k", &dims(n, d));
+                let v = source(&mut model, "v", &dims(n, w));
+                let [scores, sums] = match first {
+                    true => ["bhmk,bhnk->bhmn", "bhmk,bhkn->bhmn"],
+                    false => ["bmhk,bnhk->bhmn", "bhmk,bkhn->bmhn"],
+                };
+                let op = |text: &str| EinSum::new(text.parse().unwrap(), f32::datum_type());
+                let mut x = wire(&mut model, op(scores), &[q, k]);
+                let scale = tensor0(0.25f32).broadcast_into_rank(4).unwrap();
+                let scale = model.add_const("scale", scale).unwrap();
+                x = wire(&mut model, math::mul(), &[x, scale]);
+                if !mask.is_empty() {
+                    let mask = source(&mut model, "mask", mask);
+                    x = wire(&mut model, math::add(), &[x, mask]);
+                }
+                x = wire(&mut model, Softmax::new(tvec!(3), None, SoftmaxKind::Softmax), &[x]);
+                let y = wire(&mut model, op(sums), &[x, v]);
+                model.select_output_outlets(&[y]).unwrap();
+                let what = format!("{b} {h} {m} {n} {d} {w}, mask {at}, heads first {first}");
+                let region = check(&model, &what);
+                let ours = region
+                    .steps
+                    .iter()
+                    .filter(|s| matches!(s.op, super::ops::Op::Attention(_)))
+                    .count();
+                if b * h * m * n >= 16 << 10 {
+                    assert_eq!((ours, region.steps.len()), (1, 1), "{what}");
+                    let all = b * h * m * (n + w);
+                    assert!(b * h == 1 || region.arena < all, "{what}: {}", region.arena);
+                } else {
+                    assert_eq!((ours, region.steps.len()), (0, 3), "{what}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn convolutions_along_one_axis_are_products() {
     let formats = [DataFormat::NCHW, DataFormat::NHWC, DataFormat::CHW];

@@ -30,9 +30,20 @@ struct Options {
     threads: u32,
 }
 
+/// `inferno_model_options`, for a cache.
+#[repr(C)]
+struct ModelOptions {
+    struct_size: usize,
+    pointers: [usize; 3],
+    isolation: i32,
+    budgets: [u64; 2],
+    cache_dir: *const c_char,
+}
+
 functions!(Api {
     inferno_last_error: fn() -> *const c_char,
     inferno_session_options_init: fn(*mut Options, usize) -> c_int,
+    inferno_model_options_init: fn(*mut ModelOptions, usize) -> c_int,
     inferno_model_load: fn(*const c_char, *const c_void, *mut *mut c_void) -> c_int,
     inferno_model_free: fn(*mut c_void) -> (),
     inferno_session_new: fn(*const c_void, *const c_void, *mut *mut c_void) -> c_int,
@@ -61,7 +72,13 @@ impl Api {
 }
 
 impl Inferno {
-    pub fn open(case: &Case, inputs: &[Input], threads: usize) -> Result<Inferno, String> {
+    /// With `cache`, what is compiled is kept in that folder.
+    pub fn open(
+        case: &Case,
+        inputs: &[Input],
+        threads: usize,
+        cache: Option<&CStr>,
+    ) -> Result<Inferno, String> {
         let outputs = vec![Tensor::NONE; case.outputs.len()];
         let mut it = Inferno {
             api: Api::load("PEERS_INFERNO")?,
@@ -73,7 +90,17 @@ impl Inferno {
         let path = c_path(&case.path)?;
         // SAFETY: the pointers are valid for the calls, and NULL stands for the defaults.
         unsafe {
-            api.must((api.inferno_model_load)(path.as_ptr(), ptr::null(), &mut it.model))?;
+            let mut options = ModelOptions {
+                struct_size: 0,
+                pointers: [0; 3],
+                isolation: 0,
+                budgets: [0; 2],
+                cache_dir: ptr::null(),
+            };
+            api.must((api.inferno_model_options_init)(&mut options, size_of::<ModelOptions>()))?;
+            options.cache_dir = cache.map_or(ptr::null(), CStr::as_ptr);
+            let options = (&raw const options).cast();
+            api.must((api.inferno_model_load)(path.as_ptr(), options, &mut it.model))?;
             let mut options = Options { struct_size: 0, arrays: [0; 8], budgets: [0; 2], threads: 0 };
             api.must((api.inferno_session_options_init)(&mut options, size_of::<Options>()))?;
             options.threads = u32::try_from(threads).map_err(|e| e.to_string())?;

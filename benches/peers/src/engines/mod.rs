@@ -59,7 +59,12 @@ pub fn open(
 ) -> Result<Box<dyn Engine>, String> {
     guarded(|| {
         Ok(match name {
-            "inferno" => Box::new(inferno::Inferno::open(case, inputs, threads)?) as Box<dyn Engine>,
+            "inferno" => {
+                // (For a load with a cache.)
+                let cache = std::env::var("PEERS_CACHE").ok().and_then(|c| CString::new(c).ok());
+                let it = inferno::Inferno::open(case, inputs, threads, cache.as_deref())?;
+                Box::new(it) as Box<dyn Engine>
+            }
             "ort" => Box::new(ort::Ort::open(case, inputs, threads)?),
             "openvino" => Box::new(openvino::OpenVino::open(case, inputs, threads)?),
             "tract" => Box::new(tract::Tract::open(case, inputs)?),
