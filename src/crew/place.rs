@@ -17,6 +17,7 @@
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Condvar, Gate, Ordering};
 use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 /// Parts that a job has at most.
 pub const MOST_PARTS: usize = 128;
@@ -108,8 +109,32 @@ fn awaited(job: *mut Job<'static>) -> *mut Job<'static> {
     job.map_addr(|at| at | STARTED | AWAITED)
 }
 
-/// How often a worker looks before it sleeps: a few microseconds.
-const LOOKS: usize = if cfg!(loom) { 0 } else { 100 };
+/// How long a worker looks before it sleeps. The steps of a run follow each other
+/// sooner, and to wake a processor may take as long: where it is a virtual one, tens
+/// of microseconds. An idle helper sleeps.
+const AWAKE: Duration = Duration::from_micros(60);
+/// How often it looks before it looks at the clock.
+const LOOKS: usize = 32;
+
+/// Looks for what `seen` finds, for as long as a worker stays awake.
+fn look<T>(mut seen: impl FnMut() -> Option<T>) -> Option<T> {
+    if cfg!(loom) {
+        return None;
+    }
+    let begun = Instant::now();
+    loop {
+        for _ in 0..LOOKS {
+            let found = seen();
+            if found.is_some() {
+                return found;
+            }
+            std::hint::spin_loop();
+        }
+        if begun.elapsed() >= AWAKE {
+            return None;
+        }
+    }
+}
 
 /// A helper's place.
 pub(crate) struct Place {
@@ -159,11 +184,9 @@ impl Place {
         if swap(job, null_mut()) {
             return;
         }
-        for _ in 0..LOOKS {
-            if self.job.load(Ordering::Acquire) != started(job) {
-                return;
-            }
-            std::hint::spin_loop();
+        let ended = || (self.job.load(Ordering::Acquire) != started(job)).then_some(());
+        if look(ended).is_some() {
+            return;
         }
         let mut gate = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if swap(started(job), awaited(job)) {
@@ -187,11 +210,9 @@ impl Place {
     /// The helper's next job: it sleeps until one is offered. None when it is to end.
     fn next(&self) -> Option<Offer> {
         loop {
-            for _ in 0..LOOKS {
-                if let Some(offer) = self.taken() {
-                    return Some(offer);
-                }
-                std::hint::spin_loop();
+            let offered = look(|| self.taken());
+            if offered.is_some() {
+                return offered;
             }
             let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             if *ends {
