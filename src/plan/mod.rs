@@ -5,6 +5,7 @@
 //! (`general`): regions, and tract's optimised operators between them.
 
 mod arena;
+mod feed;
 mod general;
 mod indices;
 mod kept;
@@ -22,6 +23,7 @@ pub(crate) mod audited {
     pub(crate) use super::region::Region;
 }
 
+pub use feed::Given;
 pub use general::GeneralState;
 pub use program::{DirectState, Program, State};
 pub use region::Inputs;

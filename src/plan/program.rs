@@ -3,6 +3,7 @@
 //! With `INFERNO_REGIONS=0` in the environment there are no regions: tract's
 //! operators alone are what ours are compared with.
 
+use super::feed::{Fed, Feed, Given, Origin, fed};
 use super::general::{General, GeneralState, unsupported};
 use super::kept;
 use super::region::{self, Inputs, Region, Team};
@@ -11,8 +12,9 @@ use crate::kernels::{Aligned, FlushToZero};
 use crate::model::{Imported, Model, Specialisation};
 use crate::pool::Scope;
 use crate::tensor::Shape;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tract_onnx::prelude::{TractError, TypedFact};
+use tract_onnx::prelude::{TractError, TractResult, TypedFact, TypedModel};
 
 /// A model compiled for one set of shapes and constants. Immutable, shared by
 /// the sessions of those shapes.
@@ -29,9 +31,70 @@ pub struct Program {
 
 pub(super) enum Kind {
     /// One region.
-    Direct(Arc<Region>),
+    Direct(Arc<Direct>),
     /// Steps of tract's, and regions among them.
     General(General),
+}
+
+/// One region, and what is made of inputs before it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Direct {
+    pub(super) region: Region,
+    pub(super) feeds: Vec<Feed>,
+    /// Of each input of the region.
+    pub(super) origins: Vec<Origin>,
+}
+
+impl Direct {
+    /// The whole of a graph, when all of it is for us; else regions take the place
+    /// of what is.
+    fn compile(graph: &mut TypedModel) -> TractResult<Option<Direct>> {
+        region::find_lookups(graph)?;
+        if let Some(Fed { mut graph, feeds, origins }) = fed(graph)
+            && let Some(region) = region::compile(&mut graph)?
+        {
+            return Ok(Some(Direct { region, feeds, origins }));
+        }
+        let region = region::compile(graph)?;
+        Ok(region.map(|region| {
+            let origins = (0..region.inputs().len()).map(Origin::Given).collect();
+            Direct { region, feeds: Vec::new(), origins }
+        }))
+    }
+
+    /// Bytes between inputs and outputs.
+    pub(super) fn arena_bytes(&self) -> u64 {
+        let fed: usize = self.feeds.iter().map(|feed| 4 * feed.floats().next_multiple_of(16)).sum();
+        self.region.arena_bytes() + fed as u64
+    }
+
+    /// Whether everything is there that it reads, of so many inputs.
+    pub(super) fn is_sound(&self, inputs: usize) -> bool {
+        let there = |(origin, len): (&Origin, &usize)| match origin {
+            Origin::Given(input) => *input < inputs,
+            Origin::Fed(feed) => self.feeds.get(*feed).is_some_and(|feed| feed.floats() == *len),
+        };
+        self.region.is_sound()
+            && self.feeds.iter().all(|feed| feed.is_sound(inputs))
+            && self.origins.len() == self.region.inputs().len()
+            && self.origins.iter().zip(self.region.inputs()).all(there)
+    }
+}
+
+/// The inputs of a region.
+struct Read<'a> {
+    direct: &'a Direct,
+    given: &'a dyn Given,
+    fed: &'a [Aligned],
+}
+
+impl Inputs for Read<'_> {
+    fn floats(&self, index: usize) -> &[f32] {
+        match self.direct.origins[index] {
+            Origin::Given(input) => self.given.floats(input),
+            Origin::Fed(feed) => &self.fed[feed].floats()[..self.direct.feeds[feed].floats()],
+        }
+    }
 }
 
 impl Program {
@@ -61,11 +124,11 @@ impl Program {
             outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
         };
         let outputs = shapes().map_err(|e| unsupported(&e))?;
-        let whole = if has_regions() { region::compile(&mut graph) } else { Ok(None) };
+        let whole = if has_regions() { Direct::compile(&mut graph) } else { Ok(None) };
         let (kind, arena_bytes) = match whole.map_err(|e| unsupported(&e))? {
-            Some(region) => {
-                let bytes = region.arena_bytes();
-                (Kind::Direct(Arc::new(region)), Some(bytes))
+            Some(direct) => {
+                let bytes = direct.arena_bytes();
+                (Kind::Direct(Arc::new(direct)), Some(bytes))
             }
             None => {
                 let general = General::compile(graph, memory_bytes)?;
@@ -96,13 +159,15 @@ impl Program {
     pub fn state(self: &Arc<Self>, threads: usize) -> Result<State> {
         Ok(match &self.kind {
             Kind::General(general) => State::General(Box::new(general.state(threads)?)),
-            Kind::Direct(region) => {
+            Kind::Direct(direct) => {
                 let scope = Scope::open(self.memory_bytes);
+                let region = &direct.region;
                 let arena = region.arena();
+                let fed = direct.feeds.iter().map(Feed::room).collect::<Result<_>>();
                 let team = (threads > 1).then(|| Team::new(region, threads)).transpose();
                 scope.settle()?;
-                let (region, arena) = (region.clone(), arena?);
-                State::Direct(DirectState { region, arena, team: team? })
+                let (direct, arena) = (direct.clone(), arena?);
+                State::Direct(DirectState { direct, arena, fed: fed?, team: team? })
             }
         })
     }
@@ -127,21 +192,26 @@ pub enum State {
 
 /// One session's way through a program that is one region.
 pub struct DirectState {
-    region: Arc<Region>,
+    direct: Arc<Direct>,
     arena: Aligned,
+    fed: Vec<Aligned>,
     team: Option<Team>,
 }
 
 impl DirectState {
-    /// Runs all steps over the inputs' floats. Its outputs hold nothing of use
-    /// after a failure.
+    /// Runs all steps over the inputs. Its outputs hold nothing of use after a
+    /// failure.
     ///
     /// # Panics
     ///
-    /// When an input has another size than its shape.
-    pub fn run(&mut self, inputs: &dyn Inputs) -> Result<()> {
+    /// When an input of floats has another size than its shape.
+    pub fn run(&mut self, inputs: &dyn Given) -> Result<()> {
         let _mode = FlushToZero::begin();
-        self.region.run(inputs, &mut self.arena, self.team.as_mut())
+        let DirectState { direct, arena, fed, team } = self;
+        for (feed, to) in direct.feeds.iter().zip(fed.iter_mut()) {
+            feed.run(inputs, to)?;
+        }
+        direct.region.run(&Read { direct, given: inputs, fed }, arena, team.as_mut())
     }
 
     /// Bytes that its threads take besides.
@@ -151,17 +221,17 @@ impl DirectState {
 
     /// How many outputs there are; all are of floats.
     pub fn output_count(&self) -> usize {
-        self.region.output_count()
+        self.direct.region.output_count()
     }
 
     /// The shape of an output.
     pub fn output_shape(&self, index: usize) -> Option<&Shape> {
-        self.region.output_shape(index)
+        self.direct.region.output_shape(index)
     }
 
     /// An output, as the last run left it.
     pub fn output(&self, index: usize) -> &[f32] {
-        self.region.output(&self.arena, index)
+        self.direct.region.output(&self.arena, index)
     }
 }
 

@@ -66,6 +66,17 @@ impl BoundInput {
         Some(unsafe { std::slice::from_raw_parts(data, len) })
     }
 
+    /// The host's memory itself.
+    pub(super) fn bytes(&self) -> &[u8] {
+        let len = self.shape.size_bytes(self.dtype);
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: `new`'s contract: it may be read while a run is under way, and
+        // only a run asks.
+        unsafe { std::slice::from_raw_parts(self.data, len) }
+    }
+
     /// Copies the host's elements into `value`, which has the same shape.
     pub(super) fn read_into(&self, value: &mut Value) -> Result<()> {
         let len = self.shape.size_bytes(self.dtype);

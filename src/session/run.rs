@@ -4,7 +4,7 @@ use super::BoundOutput;
 use super::inner::{Compiled, Inner, Input, Output, Role};
 use super::recurrent::Pair;
 use crate::error::{self, Result};
-use crate::plan::{DirectState, GeneralState, Inputs, Program, State, Value};
+use crate::plan::{DirectState, GeneralState, Given, Inputs, Program, State, Value};
 use crate::pool::Scope;
 use crate::tensor::DType;
 use crate::work::Deadline;
@@ -95,9 +95,9 @@ impl Inner {
         scope: &Scope<'_>,
     ) -> Result<()> {
         for index in program.inputs() {
-            if in_place(&self.inputs[*index]).is_none() {
+            if !is_there(&self.inputs[*index]) {
                 let value = self.value(*index)?;
-                if value.floats().is_none() {
+                if value.dtype() == DType::F32 && value.floats().is_none() {
                     return Err(error::internal("an input of another type than its program's"));
                 }
                 let input = &mut self.inputs[*index];
@@ -143,7 +143,7 @@ impl Inner {
         let Some(Compiled { program, state: State::Direct(state), .. }) = &self.compiled else {
             return false;
         };
-        program.inputs().iter().all(|index| in_place(&self.inputs[*index]).is_some())
+        program.inputs().iter().all(|index| is_there(&self.inputs[*index]))
             && self.pairs.iter().all(|p| takes(&self.inputs[p.input].value, state, p.output))
             && self.outputs.iter().enumerate().all(|(index, output)| {
                 let accepts = |bound| {
@@ -203,22 +203,45 @@ struct Read<'a> {
     inputs: &'a [Input],
 }
 
-impl Inputs for Read<'_> {
-    fn floats(&self, index: usize) -> &[f32] {
-        let input = self.places.get(index).and_then(|place| self.inputs.get(*place));
-        input.and_then(floats).unwrap_or(&[])
+impl Read<'_> {
+    fn input(&self, index: usize) -> Option<&Input> {
+        self.places.get(index).and_then(|place| self.inputs.get(*place))
     }
 }
 
-/// The floats of an input that is read where it is.
-fn in_place(input: &Input) -> Option<&[f32]> {
+impl Inputs for Read<'_> {
+    fn floats(&self, index: usize) -> &[f32] {
+        self.input(index).and_then(floats).unwrap_or(&[])
+    }
+}
+
+impl Given for Read<'_> {
+    fn bytes(&self, index: usize) -> &[u8] {
+        self.input(index).and_then(bytes).unwrap_or(&[])
+    }
+}
+
+/// Whether an input can be read where it is.
+fn is_there(input: &Input) -> bool {
     match &input.role {
-        Role::Bound(bound) => bound.floats(),
-        _ => input.value.as_ref().and_then(Value::floats),
+        Role::Bound(bound) => bound.dtype() != DType::F32 || bound.floats().is_some(),
+        _ => input.value.as_ref().is_some_and(|v| v.dtype() != DType::F32 || v.floats().is_some()),
     }
 }
 
 /// The floats of an input, read where it is or copied.
 fn floats(input: &Input) -> Option<&[f32]> {
-    in_place(input).or_else(|| input.value.as_ref().and_then(Value::floats))
+    let in_place = match &input.role {
+        Role::Bound(bound) => bound.floats(),
+        _ => None,
+    };
+    in_place.or_else(|| input.value.as_ref().and_then(Value::floats))
+}
+
+/// The elements of an input that are no floats.
+fn bytes(input: &Input) -> Option<&[u8]> {
+    match &input.role {
+        Role::Bound(bound) => Some(bound.bytes()),
+        _ => input.value.as_ref().map(Value::bytes),
+    }
 }

@@ -44,6 +44,14 @@ impl PartialEq for Lookup {
 
 impl Eq for Lookup {}
 
+impl Lookup {
+    /// The rows, the floats of one, and the index of the first.
+    pub(in crate::plan) fn rows(&self) -> (&[f32], usize, i64) {
+        let Table { rows, width, first } = &*self.table;
+        (rows, *width, *first)
+    }
+}
+
 impl Op for Lookup {
     fn name(&self) -> StaticName {
         "Lookup".into()
@@ -128,7 +136,7 @@ fn found(graph: &TypedModel, node: &TypedNode) -> Option<(Lookup, OutletId)> {
 }
 
 /// Makes lookups of all one-hot products.
-pub(super) fn replace(graph: &mut TypedModel) -> TractResult<()> {
+pub(in crate::plan) fn replace(graph: &mut TypedModel) -> TractResult<()> {
     for id in graph.eval_order()? {
         let Some((lookup, indices)) = found(graph, &graph.nodes[id]) else { continue };
         let mut patch = TypedModelPatch::new("lookup");

@@ -37,8 +37,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "profile")]
-pub(super) use lookup::Lookup;
+pub(super) use lookup::{Lookup, replace as find_lookups};
 #[cfg(feature = "profile")]
 pub(super) use node::RegionOp;
 pub(super) use node::for_threads;

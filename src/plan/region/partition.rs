@@ -2,7 +2,6 @@
 
 use super::Region;
 use super::assemble::assemble;
-use super::lookup;
 use super::lower::{Lowered, dims, lower};
 use super::node::RegionOp;
 use crate::work;
@@ -39,7 +38,6 @@ fn steps(graph: &TypedModel, order: &[usize]) -> TractResult<Vec<Option<Lowered>
 /// The whole graph as one region, if all of it is for us; otherwise a node of each
 /// group of nodes that are takes their place in it.
 pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Region>> {
-    lookup::replace(graph)?;
     let mut order = graph.eval_order()?;
     order.retain(|id| !is_given(&graph.nodes[*id]));
     let mut lowered = steps(graph, &order)?;
