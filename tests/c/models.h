@@ -49,6 +49,21 @@ static inline pb model_mlp(void) {
     return onnx_model(&graph, "mlp", 17, &extra);
 }
 
+/* ids [n] and mask [n, 1], both I64 -> row ids[i] of a table of 5 by 4, times mask[i] -> y [n, 4]. */
+static inline pb model_tokens(void) {
+    pb graph = {0};
+    onnx_input(&graph, "ids", I64, "n");
+    onnx_input(&graph, "mask", I64, "n,1");
+    model_weights(&graph, "table", "5,4", 6, 20);
+    onnx_node(&graph, "Gather", "rows", "table,ids", "r", NULL);
+    pb to = {0};
+    onnx_int(&to, "to", F32);
+    onnx_node(&graph, "Cast", "numbers", "mask", "m", &to);
+    onnx_node(&graph, "Mul", "masked", "r,m", "y", NULL);
+    onnx_output(&graph, "y", F32, "n,4");
+    return onnx_model(&graph, "tokens", 17, NULL);
+}
+
 /* What model_mlp computes. */
 static inline void mlp_reference(const float *x, size_t batch, float *y) {
     for (size_t b = 0; b < batch; b++) {

@@ -62,7 +62,48 @@ static void both_ways_agree(void) {
     }
 }
 
+/* Integers that choose rows or become numbers: read from views and from bound memory, wherever it
+   begins; what is out of range is refused, and nothing has changed. */
+static void integers_are_read_before_the_region(void) {
+    static unsigned char room[64];
+    int64_t ids[3] = {4, 0, -1}, mask[3] = {1, -2, 0}, wrong[3] = {0, 5, 1};
+    float expected[12];
+    for (int i = 0; i < 12; i++) {
+        int row = ids[i / 4] < 0 ? (int)ids[i / 4] + 5 : (int)ids[i / 4];
+        expected[i] = model_weight(6, (unsigned)(row * 4 + i % 4)) * (float)mask[i / 4];
+    }
+    inferno_session *session = open_model(model_tokens());
+    inferno_tensor in = tensor_of(INFERNO_DTYPE_I64, "3", ids), out;
+    inferno_tensor times = tensor_of(INFERNO_DTYPE_I64, "3,1", mask);
+    for (int bound = 0; bound < 2; bound++) {
+        if (bound) {
+            in.data = room + 1;
+            memcpy(room + 1, ids, sizeof ids);
+            CHECK_OK(inferno_session_bind_input(session, 0, &in));
+        } else {
+            CHECK_OK(inferno_session_set_input(session, 0, &in));
+            CHECK_OK(inferno_session_set_input(session, 1, &times));
+        }
+        for (int run = 0; run < 3; run++) {
+            CHECK_OK(inferno_session_run(session, NULL));
+            CHECK_OK(inferno_session_output(session, 0, &out));
+            CHECK(out.size_bytes == sizeof expected && close_to(out.data, expected, 12));
+        }
+        if (bound) {
+            memcpy(room + 1, wrong, sizeof wrong);
+        } else {
+            in.data = wrong;
+            CHECK_OK(inferno_session_set_input(session, 0, &in));
+        }
+        CHECK_ERROR(inferno_session_run(session, NULL), INFERNO_STATUS_RUN_FAILED, "index 5 is out of range");
+        CHECK_OK(inferno_session_output(session, 0, &out));
+        CHECK(close_to(out.data, expected, 12));
+    }
+    CHECK_OK(inferno_session_free(session));
+}
+
 int main(void) {
+    RUN(integers_are_read_before_the_region);
     RUN(both_ways_agree);
     return check_summary();
 }
