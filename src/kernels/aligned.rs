@@ -92,6 +92,13 @@ pub fn as_bytes_mut(floats: &mut [f32]) -> &mut [u8] {
 
 /// Floats as the integers that have their bits.
 #[inline]
+pub fn as_ints(floats: &[f32]) -> &[i32] {
+    // SAFETY: of one size and alignment, and all bits make either.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len()) }
+}
+
+/// As [`as_ints`], to write to.
+#[inline]
 pub fn as_ints_mut(floats: &mut [f32]) -> &mut [i32] {
     // SAFETY: of one size and alignment, and all bits make either.
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }

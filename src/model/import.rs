@@ -159,6 +159,7 @@ fn typed(
         graph.set_input_fact(at, fact)?;
     }
     let mut graph = graph.into_typed()?;
+    lower::fold(&mut graph)?;
     vetting.on(|| super::geometry::check(&graph))?;
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;

@@ -20,6 +20,9 @@ mod mended;
 mod ml;
 mod native;
 mod pools;
+mod qlayer;
+mod qnode;
+mod qscale;
 mod quant;
 mod ranked;
 mod recur;
@@ -39,6 +42,9 @@ mod values;
 mod vision;
 mod wired;
 
+pub(crate) use qlayer::{Given, Integers, QLayer};
+pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
+pub(super) use qscale::fold;
 pub(crate) use recur::{Operands, Recur};
 pub(super) use values::scalar;
 
@@ -66,17 +72,19 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("Col2Im", pools::col2im),
     ("Compress", arrays::compress),
     ("ConstantOfShape", mended::constant_of_shape),
-    ("Conv", mended::widened),
+    ("Conv", qnode::conv),
+    ("ConvInteger", qnode::conv),
     ("ConvTranspose", mended::widened),
     ("CumProd", arrays::cum_prod),
     ("DeformConv", vision::deform_conv),
     ("DequantizeLinear", quant::dequantize),
     ("Det", det::det),
     ("DFT", dft::dft),
+    ("DynamicQuantizeLinear", quant::dynamic_quantize),
     ("FeatureVectorizer", ml::feature_vectorizer),
     ("FlexAttention", bodies::flex_attention),
     ("GatherND", ranked::gather_nd),
-    ("Gemm", classic::gemm),
+    ("Gemm", qnode::product),
     ("GRU", recurrent::recurrent),
     ("Imputer", ml::imputer),
     ("LabelEncoder", ml::label_encoder),
@@ -85,7 +93,8 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("Loop", loops::onnx_loop),
     ("LpPool", pools::lp_pool),
     ("LSTM", recurrent::recurrent),
-    ("MatMul", mended::mat_mul),
+    ("MatMul", qnode::product),
+    ("MatMulInteger", qnode::product),
     ("MatMulNBits", ranked::mat_mul_n_bits),
     ("MaxUnpool", pools::max_unpool),
     ("Momentum", training::optimizer),
@@ -94,7 +103,8 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("OneHotEncoder", ml::one_hot_encoder),
     ("Pad", slices::pad),
     ("PRelu", mended::prelu),
-    ("QLinearMatMul", quant::q_linear_mat_mul),
+    ("QLinearConv", qnode::conv),
+    ("QLinearMatMul", qnode::product),
     ("QuantizeLinear", quant::quantize),
     ("ReduceMax", reduce::extreme),
     ("ReduceMin", reduce::extreme),
