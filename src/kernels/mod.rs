@@ -49,7 +49,9 @@ mod unary;
 mod window;
 mod winograd;
 
-pub use aligned::{Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut};
+pub use aligned::{
+    Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut,
+};
 pub use binary::{
     Binary, Operand, binary, binary_columns, binary_columns_in_place, binary_in_place, binary_rows,
     binary_rows_in_place,

@@ -45,8 +45,20 @@ pub(super) struct Job<'a> {
     pub(super) finish: Finish,
 }
 
-/// For each tap, what it reads: a byte for each channel.
-pub(super) type Taps<'a> = [&'a [u8]; QDepthwise::MOST_TAPS];
+/// What a tap of the windows of a span reads: for each window a byte for each channel,
+/// `step` after those of the one before.
+#[derive(Clone, Copy)]
+pub(super) struct Tap<'a> {
+    pub(super) x: &'a [u8],
+    pub(super) step: usize,
+}
+
+/// Windows of a row that follow each other, and their taps.
+pub(super) struct Span<'a> {
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) taps: [Tap<'a>; QDepthwise::MOST_TAPS],
+}
 
 impl QDepthwise<'_> {
     /// Taps that there may be.
@@ -97,75 +109,91 @@ impl QDepthwise<'_> {
     }
 }
 
-impl Job<'_> {
-    /// Calls `each` for all windows, with their number and what their taps read.
+impl<'a> Job<'a> {
+    /// Calls `each` for all windows: for those of a row together whose taps are on
+    /// columns of the image, and for each of the others.
     #[inline(always)]
-    pub(super) fn windows(&self, mut each: impl FnMut(usize, &Taps)) {
-        let QDepthwise { x, from, channels, kernel, ground, .. } = *self.d;
-        let mut taps: Taps = [ground; QDepthwise::MOST_TAPS];
-        let mut window = 0;
+    pub(super) fn spans(&self, mut each: impl FnMut(&Span)) {
+        let (all, inside) = (self.columns.windows(), self.columns.all_inside());
+        let taps = [Tap { x: self.d.ground, step: 0 }; QDepthwise::MOST_TAPS];
+        let mut span = Span { first: 0, count: 0, taps };
         for row in 0..self.rows.windows() {
-            for column in 0..self.columns.windows() {
-                for i in 0..kernel[0] {
-                    // (What is before the image is, as a number, far behind it.)
-                    let y = self.rows.place(row, i);
-                    for j in 0..kernel[1] {
-                        let at = self.columns.place(column, j);
-                        taps[i * kernel[1] + j] = match y < from[0] && at < from[1] {
-                            true => &x[(y * from[1] + at) * channels..][..channels],
-                            false => ground,
-                        };
-                    }
-                }
-                each(window, &taps);
-                window += 1;
+            let mut column = 0;
+            while column < all {
+                let count = if column == inside.start { inside.len().max(1) } else { 1 };
+                self.aim(row, column, count, &mut span);
+                each(&span);
+                column += count;
             }
         }
     }
 
+    /// Makes a span of so many windows.
+    #[inline]
+    fn aim(&self, row: usize, column: usize, count: usize, span: &mut Span<'a>) {
+        let QDepthwise { x, from, channels, kernel, stride, ground, .. } = *self.d;
+        (span.first, span.count) = (row * self.columns.windows() + column, count);
+        for i in 0..kernel[0] {
+            // (What is before the image is, as a number, far behind it.)
+            let y = self.rows.place(row, i);
+            for j in 0..kernel[1] {
+                let at = self.columns.place(column, j);
+                span.taps[i * kernel[1] + j] = match y < from[0] && at < from[1] {
+                    true => {
+                        let step = stride[1] * channels;
+                        let len = (count - 1) * step + channels;
+                        Tap { x: &x[(y * from[1] + at) * channels..][..len], step }
+                    }
+                    false => Tap { x: ground, step: 0 },
+                };
+            }
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn taps(&self) -> usize {
         self.d.kernel[0] * self.d.kernel[1]
     }
 
     /// The reference.
     fn scalar(&self) {
-        let count = self.taps();
-        self.windows(|window, taps| {
-
-            let sums = |channel: usize, sums: &mut [i32; WIDTH], some: usize| {
-                self.sums(&taps[..count], channel, &mut sums[..some]);
-            };
-            self.write::<Scalar>(window, sums);
+        self.spans(|span| {
+            self.write::<Scalar>(span, |window, channel, sums, some| {
+                self.sums(span, window, channel, &mut sums[..some]);
+            });
         });
     }
 
-    /// Writes a window, for whose channels `sums_of` gives the sums: from a channel on,
-    /// so many.
+    /// Writes the windows of a span, for whose channels `sums_of` gives the sums: of a
+    /// window of it, from a channel on, so many.
     #[inline(always)]
     pub(super) fn write<V: Lanes>(
         &self,
-        window: usize,
-        sums_of: impl Fn(usize, &mut [i32; WIDTH], usize),
+        span: &Span,
+        sums_of: impl Fn(usize, usize, &mut [i32; WIDTH], usize),
     ) {
         let channels = self.d.channels;
-        for channel in (0..channels).step_by(WIDTH) {
-            let (mut sums, count) = ([0; WIDTH], (channels - channel).min(WIDTH));
-            sums_of(channel, &mut sums, count);
-            // SAFETY: `run` has measured where they go.
-            unsafe { self.finish.write::<V>(window, channel, &sums, count) };
+        for window in 0..span.count {
+            for channel in (0..channels).step_by(WIDTH) {
+                let (mut sums, count) = ([0; WIDTH], (channels - channel).min(WIDTH));
+                sums_of(window, channel, &mut sums, count);
+                // SAFETY: `run` has measured where they go.
+                unsafe { self.finish.write::<V>(span.first + window, channel, &sums, count) };
+            }
         }
     }
 
-    /// The sums of some channels.
-    pub(super) fn sums(&self, taps: &[&[u8]], channel: usize, sums: &mut [i32]) {
+    /// The sums of some channels of a window of a span.
+    pub(super) fn sums(&self, span: &Span, window: usize, channel: usize, sums: &mut [i32]) {
         let QDepthwise { weights, start, channels, .. } = *self.d;
+        let taps = &span.taps[..self.taps()];
         for (i, sum) in sums.iter_mut().enumerate() {
-            let of = |tap: usize| {
-                let weight = weights[tap * channels + channel + i];
-                i32::from(taps[tap][channel + i]) * i32::from(weight)
-            };
-            let first = start[channel + i];
-            *sum = (0..taps.len()).fold(first, |sum, tap| sum.wrapping_add(of(tap)));
+            *sum = start[channel + i];
+            for (tap, Tap { x, step }) in taps.iter().enumerate() {
+                let x = i32::from(x[window * step + channel + i]);
+                let weight = i32::from(weights[tap * channels + channel + i]);
+                *sum = sum.wrapping_add(x * weight);
+            }
         }
     }
 }

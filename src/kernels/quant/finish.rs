@@ -133,7 +133,32 @@ impl Finish {
         (self.kind == Kind::Bytes).then_some(of)
     }
 
+    /// Whether sums become bytes.
+    #[inline(always)]
+    pub(super) fn gives_bytes(&self) -> bool {
+        self.kind == Kind::Bytes
+    }
+
+    /// The scale of a column, and whether those of the next follow it.
+    #[inline(always)]
+    pub(super) fn scale(&self, column: usize) -> (bool, *const f32) {
+        (self.each, self.scale.wrapping_add(if self.each { column } else { 0 }))
+    }
+
+    /// The biases from a column on.
+    #[inline(always)]
+    pub(super) fn bias(&self, column: usize) -> Option<*const f32> {
+        (!self.bias.is_null()).then(|| self.bias.wrapping_add(column))
+    }
+
+    /// The byte that stands for zero.
+    #[inline(always)]
+    pub(super) fn zero(&self) -> f32 {
+        self.zero
+    }
+
     /// Where the byte of a column of a row goes.
+    #[inline(always)]
     pub(super) fn byte(&self, row: usize, column: usize) -> *mut u8 {
         self.c.cast::<u8>().wrapping_add(row * self.ldc + column)
     }
@@ -155,7 +180,11 @@ impl Finish {
         // SAFETY: the contract, and `measured` has looked at what there is.
         unsafe {
             if self.kind == Kind::Sums {
-                return ptr::copy_nonoverlapping(sums.as_ptr(), self.c.cast::<i32>().add(at), count);
+                return ptr::copy_nonoverlapping(
+                    sums.as_ptr(),
+                    self.c.cast::<i32>().add(at),
+                    count,
+                );
             }
             let of = |from: *const f32| {
                 let from = from.add(column);

@@ -143,13 +143,7 @@ impl Job<'_> {
 /// # Panics
 ///
 /// When A is shorter than that, or there are not as many sums as rows.
-pub fn row_sums(
-    a: &[u8],
-    rows: [usize; 2],
-    steps: [usize; 2],
-    pieces: Pieces,
-    sums: &mut [i32],
-) {
+pub fn row_sums(a: &[u8], rows: [usize; 2], steps: [usize; 2], pieces: Pieces, sums: &mut [i32]) {
     assert!(sums.len() == rows[0] * rows[1], "{} sums of {rows:?}", sums.len());
     let pieces = pieces.joined();
     for (row, sum) in sums.iter_mut().enumerate() {

@@ -30,7 +30,8 @@ impl QPacked {
     pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> i8) -> Result<QPacked> {
         let (each, panels) = (k.div_ceil(QUAD), n.div_ceil(PANEL));
         let count = each.checked_mul(panels);
-        let count = count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
+        let count =
+            count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
         let no_memory = |_| error::out_of_memory(format!("no memory to pack {k} by {n} bytes"));
         let (mut lines, mut sums) = (Vec::new(), Vec::new());
         lines.try_reserve_exact(count).map_err(no_memory)?;

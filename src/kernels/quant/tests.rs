@@ -88,8 +88,7 @@ fn windows_are_products_of_pieces() {
     let (channels, width, n) = (8, 9, 21);
     let (x, w) = (bytes(7 * width * channels, 8), signed(6 * channels * n, 9));
     let b = QPacked::new(6 * channels, n, |p, j| w[p * n + j]).unwrap();
-    let pieces =
-        Pieces { count: [3, 2], steps: [width * channels, 2 * channels], len: channels };
+    let pieces = Pieces { count: [3, 2], steps: [width * channels, 2 * channels], len: channels };
     let (rows, steps) = ([2, 7], [2 * width * channels, channels]);
     let start = vec![3; 32];
     let run = |isa| {
@@ -131,7 +130,18 @@ fn channels_have_kernels_of_their_own() {
             written(channels, to[0] * to[1], |y| {
                 let (x, ground, weights, start) = (&x, &ground, &w, &start);
                 QDepthwise {
-                    x, from, to, channels, kernel, stride, dilation, pad, ground, weights, start, y,
+                    x,
+                    from,
+                    to,
+                    channels,
+                    kernel,
+                    stride,
+                    dilation,
+                    pad,
+                    ground,
+                    weights,
+                    start,
+                    y,
                 }
                 .run(isa);
             })

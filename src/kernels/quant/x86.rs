@@ -52,13 +52,13 @@ fn apart<T>(at: *const T) -> *const T {
 }
 
 /// Calls `tile` for all of C, with so many rows and panels, and `write` for what it
-/// gives: a row, a column and sums. The places are within the slices of the job.
+/// gives: a row, a column and the sums of panels. The places are within the slices of the job.
 #[inline(always)]
 fn tiles(
     job: &Job<'_>,
     [most_rows, most_panels]: [usize; 2],
     tile: impl Fn(usize, usize, &Tile, &mut Sums),
-    write: impl Fn(usize, usize, &mut [i32; WIDTH]),
+    write: impl Fn(usize, usize, &mut [[i32; WIDTH]]),
 ) {
     let all = job.n.div_ceil(PANEL);
     let mut sums = [[[0; WIDTH]; PANELS]; ROWS];
@@ -74,9 +74,7 @@ fn tiles(
                 let a = job.a.as_ptr().wrapping_add(band * job.steps[0] + row * job.steps[1]);
                 tile(rows, panels, &Tile { job, a, b, start }, &mut sums);
                 for (i, sums) in sums.iter_mut().take(rows).enumerate() {
-                    for (q, sums) in sums.iter_mut().take(panels).enumerate() {
-                        write(band * job.rows[1] + row + i, (first + q) * PANEL, sums);
-                    }
+                    write(band * job.rows[1] + row + i, first * PANEL, &mut sums[..panels]);
                 }
                 row += rows;
             }
@@ -112,9 +110,108 @@ pub(super) unsafe fn avx512(job: &Job<'_>) {
             // SAFETY: the place is one of `tiles`, of a job that was measured.
             unsafe { tile!(tile_512, rows, panels, place, sums, [1 2 3 4], 1 2 3 4 5 6) }
         },
-        // SAFETY: as above.
-        |row, column, sums| unsafe { job.write::<Avx512>(row, column, sums) },
+        // SAFETY: as above; the sums are those of the tile.
+        |row, column, sums| unsafe {
+            if job.finish.gives_bytes() && job.less.is_none() {
+                return bytes_512(job, row, column, sums);
+            }
+            for (q, sums) in sums.iter_mut().enumerate() {
+                job.write::<Avx512>(row, column + q * PANEL, sums);
+            }
+        },
     );
+}
+
+/// Writes the sums of up to four panels of a row as bytes.
+///
+/// # Safety
+///
+/// As for [`avx512`]; there are such a row and such panels, and bytes are written.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+unsafe fn bytes_512(job: &Job<'_>, row: usize, column: usize, sums: &[[i32; WIDTH]]) {
+    let count = (job.n - column).min(sums.len() * PANEL);
+    let mut q = [_mm512_setzero_si512(); PANELS];
+    let from = sums.as_ptr().cast::<i32>();
+    each!(at < PANELS, {
+        let first = at * PANEL;
+        if first < count {
+            let some = count - first;
+            let mask: __mmask16 = if some >= PANEL { u16::MAX } else { (1 << some) - 1 };
+            // SAFETY: the contract.
+            unsafe {
+                let scale = match job.finish.scale(column + first) {
+                    (true, each) => _mm512_maskz_loadu_ps(mask, each),
+                    (false, one) => _mm512_set1_ps(*one),
+                };
+                let sums = _mm512_cvtepi32_ps(_mm512_loadu_si512(from.add(first).cast()));
+                let mut x = _mm512_mul_ps(sums, scale);
+                if let Some(bias) = job.finish.bias(column + first) {
+                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, bias));
+                }
+                q[at] = to_ints(x);
+            }
+        }
+    });
+    // Each quarter has four of every panel.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let bytes = _mm512_permutexvar_epi32(order, packed(q, job.finish.zero()));
+    // SAFETY: the contract.
+    unsafe { store_some(bytes, job.finish.byte(row, column), count) };
+}
+
+/// Writes the first `count` bytes of a vector. (A masked store of bytes is slow on some
+/// processors.)
+///
+/// # Safety
+///
+/// There are so many, 64 at most.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn store_some(bytes: __m512i, to: *mut u8, count: usize) {
+    // SAFETY: the contract.
+    unsafe {
+        if count == LINE {
+            return _mm512_storeu_si512(to.cast(), bytes);
+        }
+        let quarters = [
+            _mm512_castsi512_si128(bytes),
+            _mm512_extracti32x4_epi32::<1>(bytes),
+            _mm512_extracti32x4_epi32::<2>(bytes),
+            _mm512_extracti32x4_epi32::<3>(bytes),
+        ];
+        each!(at < 4, {
+            if count >= 16 * (at + 1) {
+                _mm_storeu_si128(to.add(16 * at).cast(), quarters[at]);
+            } else if count > 16 * at {
+                let mut last = [0u8; 16];
+                _mm_storeu_si128(last.as_mut_ptr().cast(), quarters[at]);
+                let from = last.as_ptr();
+                std::ptr::copy_nonoverlapping(from, to.add(16 * at), count - 16 * at);
+            }
+        });
+    }
+}
+
+/// The nearest integers, ties to even; NaN and what is far below zero are the least one,
+/// what is far above is far above.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn to_ints(x: __m512) -> __m512i {
+    _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(FAR), x))
+}
+
+/// More than any byte, and than any that a zero is taken from.
+const FAR: f32 = 1024.0;
+
+/// Integers plus zero as bytes, from 0 to 255: in each quarter, four of each vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn packed(q: [__m512i; 4], zero: f32) -> __m512i {
+    let zero = _mm512_set1_epi16(zero as i16);
+    let low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
+    let high = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+    _mm512_packus_epi16(low, high)
 }
 
 /// `R` rows of A times `P` panels of B.
@@ -147,9 +244,7 @@ unsafe fn tile_512<const R: usize, const P: usize>(place: &Tile, to: &mut Sums) 
                     each!(i < R, {
                         let four = rows[i].add(at).cast::<i32>().read_unaligned();
                         let x = _mm512_set1_epi32(four);
-                        each!(q < P, {
-                            sums[i][q] = _mm512_dpbusd_epi32(sums[i][q], x, lines[q])
-                        });
+                        each!(q < P, { sums[i][q] = _mm512_dpbusd_epi32(sums[i][q], x, lines[q]) });
                     });
                     at += 4;
                     b = b.add(LINE);
@@ -178,7 +273,7 @@ pub(super) unsafe fn avx2(job: &Job<'_>) {
             unsafe { tile!(tile_256, rows, panels, place, sums, [1], 1 2 3) }
         },
         // SAFETY: as above.
-        |row, column, sums| unsafe { job.write::<Avx2>(row, column, sums) },
+        |row, column, sums| unsafe { job.write::<Avx2>(row, column, &mut sums[0]) },
     );
 }
 

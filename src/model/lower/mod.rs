@@ -43,8 +43,8 @@ mod vision;
 mod wired;
 
 pub(crate) use qlayer::{Given, Integers, QLayer};
-pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
 pub(super) use qscale::fold;
+pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
 pub(crate) use recur::{Operands, Recur};
 pub(super) use values::scalar;
 

@@ -27,8 +27,8 @@ pub(crate) struct Windows {
 /// Signed weights.
 #[derive(Debug)]
 pub(super) enum Weights {
-    /// A row for each byte of a window, a column for each filter; the channels of a
-    /// place are as many as make a multiple of four.
+    /// A row for each byte of a window, a column for each filter; a piece of a window
+    /// ends with as many rows of zeros as make a multiple of four.
     Matrix(QPacked),
     /// Of each tap, one of each channel.
     Channels(Box<[i8]>),
@@ -51,9 +51,18 @@ fn floats_of(bytes: usize) -> usize {
 }
 
 impl Windows {
-    /// Channels of a place, with those that make them a multiple of four.
-    fn own(&self) -> usize {
-        self.channels.next_multiple_of(QUAD)
+    /// Whether all channels of a row of a window are one piece: where those of a place
+    /// do not make whole fours. A piece ends with as many bytes more as make it whole.
+    fn is_joined(&self) -> bool {
+        !self.channels.is_multiple_of(QUAD)
+    }
+
+    /// Pieces of a window, and their bytes.
+    pub(super) fn pieces(&self) -> ([usize; 2], usize) {
+        match self.is_joined() {
+            true => ([self.kernel[0], 1], self.kernel[1] * self.channels),
+            false => (self.kernel, self.channels),
+        }
     }
 
     /// Rows of the image that so many rows of windows reach over, and columns.
@@ -68,7 +77,7 @@ impl Windows {
     fn is_copied(&self) -> bool {
         let reach = self.reach(self.to[0]);
         let padded = (0..2).any(|axis| self.pad[axis] > 0 || reach[axis] > self.from[axis]);
-        padded || self.channels != self.own()
+        padded || self.is_joined()
     }
 
     /// Bytes of an image.
@@ -89,47 +98,20 @@ impl Windows {
     /// Copies what so many rows of windows, from the `first`th on, read of an image.
     fn copy(&self, x: &[u8], [first, count]: [usize; 2], zero: u8, to: &mut [u8]) {
         let ([rows, columns], [height, width]) = (self.reach(count), self.from);
-        let (channels, own) = (self.channels, self.own());
-        let line = columns * own;
-        let inside = width.min(columns.saturating_sub(self.pad[1]));
-        let before = self.pad[1].min(columns) * own;
+        let line = columns * self.channels;
+        let inside = width.min(columns.saturating_sub(self.pad[1])) * self.channels;
+        let before = self.pad[1].min(columns) * self.channels;
         for (row, to) in to.chunks_exact_mut(line).take(rows).enumerate() {
             let row = (row + first * self.stride[0]).checked_sub(self.pad[0]);
-            let row = row.filter(|row| *row < height);
-            let (left, rest) = to.split_at_mut(before);
-            let (middle, right) = rest.split_at_mut(if row.is_some() { inside * own } else { 0 });
-            self.ground(left, zero);
-            self.ground(right, zero);
-            let Some(row) = row else { continue };
-            let x = &x[row * width * channels..][..inside * channels];
-            match own == channels {
-                true => middle.copy_from_slice(x),
-                false => spread(x, channels, middle, own),
-            }
+            let Some(row) = row.filter(|row| *row < height) else {
+                to.fill(zero);
+                continue;
+            };
+            to[..before].fill(zero);
+            let x = &x[row * width * self.channels..][..inside];
+            to[before..before + inside].copy_from_slice(x);
+            to[before + inside..].fill(zero);
         }
-    }
-
-    /// Fills places with what stands for zero.
-    fn ground(&self, to: &mut [u8], zero: u8) {
-        if self.own() == self.channels {
-            return to.fill(zero);
-        }
-        for place in to.chunks_exact_mut(self.own()) {
-            place[..self.channels].fill(zero);
-            place[self.channels..].fill(0);
-        }
-    }
-}
-
-/// Copies places of `channels` bytes to places of `own`.
-fn spread(x: &[u8], channels: usize, to: &mut [u8], own: usize) {
-    for (x, to) in x.chunks_exact(channels).zip(to.chunks_exact_mut(own)) {
-        if let (&[r, g, b], [_, _, _, _]) = (x, &*to) {
-            to.copy_from_slice(&[r, g, b, 0]);
-            continue;
-        }
-        to[..channels].copy_from_slice(x);
-        to[channels..].fill(0);
     }
 }
 
@@ -164,7 +146,7 @@ impl Integers {
             return floats_of(windows.channels);
         }
         let [down, across] = windows.reach(rows);
-        let copied = if windows.is_copied() { down * across * windows.own() } else { 0 };
+        let copied = if windows.is_copied() { down * across * windows.channels + QUAD } else { 0 };
         let sums = if self.zeros.is_some() { rows * windows.to[1] } else { 0 };
         floats_of(copied) + sums
     }
@@ -239,25 +221,26 @@ impl Integers {
         scratch: &mut [f32],
     ) {
         let w = &self.windows;
-        let own = w.own();
         let sums = if self.zeros.is_some() { count * w.to[1] } else { 0 };
         let (sums, copy) = scratch.split_at_mut(sums);
         let (a, line) = if w.is_copied() {
             let copy = as_bytes_mut(copy);
             w.copy(x, [first, count], zero, copy);
-            (&*copy, w.reach(count)[1] * own)
+            (&*copy, w.reach(count)[1] * w.channels)
         } else {
-            let line = w.from[1] * own;
+            let line = w.from[1] * w.channels;
             (&x[first * w.stride[0] * line..], line)
         };
-        let (rows, steps) = ([count, w.to[1]], [w.stride[0] * line, w.stride[1] * own]);
-        let steps_of = [w.dilation[0] * line, w.dilation[1] * own];
-        let pieces = Pieces { count: w.kernel, steps: steps_of, len: own };
+        let (rows, steps) = ([count, w.to[1]], [w.stride[0] * line, w.stride[1] * w.channels]);
+        let steps_of = [w.dilation[0] * line, w.dilation[1] * w.channels];
+        let (pieces, len) = w.pieces();
+        let pieces = Pieces { count: pieces, steps: steps_of, len };
         let sums = as_ints_mut(sums);
         let less = self.zeros.as_deref().map(|zeros| {
             kernels::row_sums(a, rows, steps, pieces, sums);
             Correction { zeros, sums }
         });
+        let pieces = Pieces { len: len.next_multiple_of(QUAD), ..pieces };
         QGemm { rows, a, steps, pieces, b: packed.as_packed(), start, less, c, ldc: w.filters }
             .run(isa);
     }

@@ -3,9 +3,9 @@
 //! `QLinearConv`, `QLinearMatMul`), with constant weights and known dims. All others
 //! stay what they were.
 
+use super::native::{Built, slots};
 use super::qlayer::{Given, Integers, QLayer, Weights, Windows};
 use super::qscale::{Dequantize, Quantize, scale_of};
-use super::native::{Built, slots};
 use super::{attrs, mended};
 use crate::kernels::{QDepthwise, QPacked, QUAD};
 use std::sync::Arc;
@@ -158,7 +158,10 @@ impl Quantized {
         let dt = model.outlet_fact(x)?.datum_type;
         let mut input = Input { outlet: x, scale: 1.0, zero: None, zero_outlet: None };
         if self.operands == Operands::Quantized {
-            let Some([scale]) = self.floats(model, inputs, 1)?.as_deref().map(<[f32]>::to_vec)
+            let Some([scale]) = self
+                .floats(model, inputs, 1)?
+                .as_deref()
+                .map(<[f32]>::to_vec)
                 .and_then(|all| <[f32; 1]>::try_from(all).ok())
             else {
                 return Ok(None);
@@ -288,8 +291,7 @@ impl Quantized {
             let (from, pad) = ([rows, 1], [0; 2]);
             let (kernel, stride, dilation) = ([1; 2], [1; 2], [1; 2]);
             let (channels, filters, to) = (k, n, from);
-            let windows =
-                Windows { channels, filters, from, to, kernel, stride, dilation, pad };
+            let windows = Windows { channels, filters, from, to, kernel, stride, dilation, pad };
             let dims = [&x[..x.len() - 1], &[n]].concat();
             return Ok(Some((windows, 1, 1, dims)));
         }
@@ -376,7 +378,9 @@ impl Quantized {
 
     /// What a quantized result is quantized with.
     fn result(&self, model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<Quantize>> {
-        let Some([scale]) = self.floats(model, inputs, 6)?.map(|all| <[f32; 1]>::try_from(all))
+        let Some([scale]) = self
+            .floats(model, inputs, 6)?
+            .map(|all| <[f32; 1]>::try_from(all))
             .and_then(std::result::Result::ok)
         else {
             return Ok(None);
@@ -439,10 +443,16 @@ fn signed(
         let weights = taps.map(|(tap, c)| value(c, tap, 0)).collect();
         return Ok(centred.then_some((Weights::Channels(weights), None)));
     }
-    let padded = channels.next_multiple_of(QUAD);
-    let packed = QPacked::new(taps * padded, filters, |p, j| {
-        let (tap, c) = (p / padded, p % padded);
-        if c < channels { value(j, tap, c) } else { 0 }
+    let (pieces, len) = windows.pieces();
+    if pieces != kernel && windows.dilation[1] != 1 {
+        return Ok(None);
+    }
+    let (count, padded) = (pieces[0] * pieces[1], len.next_multiple_of(QUAD));
+    let packed = QPacked::new(count * padded, filters, |p, j| {
+        let (piece, at) = (p / padded, p % padded);
+        // (A piece may have the channels of several taps.)
+        let at = piece * len + at;
+        if p % padded < len { value(j, at / channels, at % channels) } else { 0 }
     })?;
     Ok(Some((Weights::Matrix(packed), zeros)))
 }

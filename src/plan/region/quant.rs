@@ -203,12 +203,7 @@ impl Out {
 }
 
 impl Quant {
-    pub(super) fn run(
-        &self,
-        isa: Isa,
-        reads: &Mapped,
-        writes: &mut [&mut [f32]; MOST_WRITES],
-    ) {
+    pub(super) fn run(&self, isa: Isa, reads: &Mapped, writes: &mut [&mut [f32]; MOST_WRITES]) {
         let [y, second, third, ..] = writes;
         let x = reads.get(0);
         match self {

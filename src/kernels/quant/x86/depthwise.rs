@@ -1,9 +1,10 @@
 //! Convolutions of each channel on its own: four taps of a channel are brought
 //! together, and multiplied by one instruction.
 
+use super::{packed, store_some, to_ints};
 use crate::kernels::each::each;
 use crate::kernels::lanes::{Avx2, Avx512, WIDTH};
-use crate::kernels::quant::depthwise::{Job, QDepthwise, Taps};
+use crate::kernels::quant::depthwise::{Job, QDepthwise};
 use crate::kernels::quant::finish::Bytes;
 use std::arch::x86_64::*;
 
@@ -73,42 +74,66 @@ unsafe fn channels_512<const Q: usize>(job: &Job<'_>, channel: usize) {
     let mut begin = [0i32; WIDE];
     (0..count).for_each(|i| begin[place(i)] = start[channel + i]);
     let bytes = job.finish.bytes(channel, count, place);
-    job.windows(|window, x: &Taps| {
-        // SAFETY: by this function's contract: a tap has all channels, and the window is
-        // written.
-        unsafe {
-            let mut sums = [zero; 4];
-            each!(v < 4, { sums[v] = _mm512_loadu_si512(begin.as_ptr().add(16 * v).cast()) });
-            for (q, by) in by.iter().enumerate() {
-                let mut four = [zero; 4];
-                each!(i < 4, {
-                    let row = x[4 * q + i].as_ptr().add(channel);
-                    four[i] = _mm512_maskz_loadu_epi8(mask, row.cast());
-                });
-                let four = together(four);
-                each!(v < 4, { sums[v] = _mm512_dpbusd_epi32(sums[v], four[v], by[v]) });
-            }
-            if let Some(bytes) = &bytes {
-                let to = job.finish.byte(window, channel).cast();
-                return _mm512_mask_storeu_epi8(to, mask, quantized(bytes, sums));
-            }
-            let mut all = [0i32; WIDE];
-            each!(v < 4, { _mm512_storeu_si512(all.as_mut_ptr().add(16 * v).cast(), sums[v]) });
-            for from in (0..count).step_by(WIDTH) {
-                let own: [i32; WIDTH] = std::array::from_fn(|i| all[place(from + i)]);
-                let some = (count - from).min(WIDTH);
-                job.finish.write::<Avx512>(window, channel + from, &own, some);
+    job.spans(|span| {
+        let mut at = [std::ptr::null::<u8>(); QDepthwise::MOST_TAPS];
+        for (at, tap) in at.iter_mut().zip(&span.taps[..taps]) {
+            *at = tap.x[channel..].as_ptr();
+        }
+        for window in span.first..span.first + span.count {
+            // SAFETY: by this function's contract: a tap has all channels, and the window
+            // is written.
+            unsafe {
+                let mut sums = [zero; 4];
+                each!(v < 4, { sums[v] = _mm512_loadu_si512(begin.as_ptr().add(16 * v).cast()) });
+                for (q, by) in by.iter().enumerate() {
+                    let mut four = [zero; 4];
+                    each!(i < 4, {
+                        let tap = 4 * q + i;
+                        if tap < taps {
+                            four[i] = match count {
+                                WIDE => _mm512_loadu_si512(at[tap].cast()),
+                                _ => _mm512_maskz_loadu_epi8(mask, at[tap].cast()),
+                            };
+                            at[tap] = at[tap].wrapping_add(span.taps[tap].step);
+                        }
+                    });
+                    let four = together(four);
+                    each!(v < 4, { sums[v] = _mm512_dpbusd_epi32(sums[v], four[v], by[v]) });
+                }
+                if let Some(bytes) = &bytes {
+                    let to = job.finish.byte(window, channel);
+                    store_some(quantized(bytes, sums), to, count);
+                } else {
+                    write(job, window, channel, count, sums);
+                }
             }
         }
     });
+}
+
+/// Writes sums that do not become bytes.
+///
+/// # Safety
+///
+/// As for [`depthwise_512`]; the window and the channels are there.
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+unsafe fn write(job: &Job<'_>, window: usize, channel: usize, count: usize, sums: Quad) {
+    let mut all = [0i32; WIDE];
+    // SAFETY: four times sixteen; then the contract.
+    unsafe {
+        each!(v < 4, { _mm512_storeu_si512(all.as_mut_ptr().add(16 * v).cast(), sums[v]) });
+        for from in (0..count).step_by(WIDTH) {
+            let own: [i32; WIDTH] = std::array::from_fn(|i| all[place(from + i)]);
+            let some = (count - from).min(WIDTH);
+            job.finish.write::<Avx512>(window, channel + from, &own, some);
+        }
+    }
 }
 
 /// Sums as bytes, in the order of the channels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
 fn quantized(of: &Bytes<WIDE>, sums: Quad) -> __m512i {
-    let (zero, low, high) =
-        (_mm512_set1_ps(of.zero), _mm512_set1_ps(0.0 - of.zero), _mm512_set1_ps(255.0 - of.zero));
     let mut q = [_mm512_setzero_si512(); 4];
     each!(v < 4, {
         // SAFETY: four times sixteen.
@@ -120,13 +145,9 @@ fn quantized(of: &Bytes<WIDE>, sums: Quad) -> __m512i {
         if of.has_bias {
             x = _mm512_add_ps(x, bias);
         }
-        let x = _mm512_min_ps(high, _mm512_max_ps(x, low));
-        q[v] = _mm512_cvtps_epi32(_mm512_add_ps(
-            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x),
-            zero,
-        ));
+        q[v] = to_ints(x);
     });
-    _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]))
+    packed(q, of.zero)
 }
 
 /// # Safety
@@ -135,20 +156,19 @@ fn quantized(of: &Bytes<WIDE>, sums: Quad) -> __m512i {
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::kernels::quant) unsafe fn depthwise_256(job: &Job<'_>) {
     let QDepthwise { channels, weights, start, .. } = *job.d;
-    let count = job.taps();
-    job.windows(|window, taps| {
-        job.write::<Avx2>(window, |channel, sums, some| {
+    job.spans(|span| {
+        job.write::<Avx2>(span, |window, channel, sums, some| {
             if some < WIDTH {
-                return job.sums(&taps[..count], channel, &mut sums[..some]);
+                return job.sums(span, window, channel, &mut sums[..some]);
             }
             // SAFETY: sixteen channels of each tap, and of what the sums begin with.
             unsafe {
                 let begin: *const __m256i = start.as_ptr().add(channel).cast();
                 let mut both = [_mm256_loadu_si256(begin), _mm256_loadu_si256(begin.add(1))];
-                for (tap, x) in taps[..count].iter().enumerate() {
-                    let x = _mm_loadu_si128(x.as_ptr().add(channel).cast());
+                for (tap, of) in span.taps[..job.taps()].iter().enumerate() {
+                    let x = of.x.as_ptr().add(window * of.step + channel);
                     let w = weights.as_ptr().add(tap * channels + channel);
-                    let w = _mm_loadu_si128(w.cast());
+                    let (x, w) = (_mm_loadu_si128(x.cast()), _mm_loadu_si128(w.cast()));
                     let (x, w) = (_mm256_cvtepu8_epi16(x), _mm256_cvtepi8_epi16(w));
                     // A product of a byte and a signed one fits in a word.
                     let product = _mm256_mullo_epi16(x, w);
