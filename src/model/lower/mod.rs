@@ -11,6 +11,7 @@ mod attrs;
 mod bodies;
 mod cells;
 mod classic;
+mod contrib;
 mod det;
 mod dft;
 mod elementwise;
@@ -42,6 +43,7 @@ mod values;
 mod vision;
 mod wired;
 
+pub(super) use contrib::EXPANDED;
 pub(crate) use qlayer::{Given, Integers, QLayer};
 pub(super) use qscale::fold;
 pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
@@ -77,6 +79,7 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("ConvTranspose", mended::widened),
     ("CumProd", arrays::cum_prod),
     ("DeformConv", vision::deform_conv),
+    (contrib::NOW, quant::dequantize),
     ("DequantizeLinear", quant::dequantize),
     ("Det", det::det),
     ("DFT", dft::dft),
