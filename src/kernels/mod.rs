@@ -68,7 +68,7 @@ pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
 pub use pool::{Pool, Pooling};
 pub use quant::{
-    Correction, QAdd, QDepthwise, QGemm, QOut, QPacked, QPackedRef, QUAD, Scale, dequantize,
+    Correction, QAdd, QDepthwise, QGemm, QOut, QPacked, QPackedRef, QPool, QUAD, Scale, dequantize,
     dynamic_scale, quantize, row_sums, to_floats,
 };
 pub use reduce::{Reduce, reduce};

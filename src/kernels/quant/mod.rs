@@ -9,6 +9,7 @@ mod depthwise;
 mod finish;
 mod gemm;
 mod pack;
+mod pool;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use depthwise::QDepthwise;
 pub use finish::{Correction, QOut};
 pub use gemm::{QGemm, row_sums};
 pub use pack::{QPacked, QPackedRef};
+pub use pool::QPool;
 pub use rows::{QAdd, Scale, dequantize, dynamic_scale, quantize, to_floats};
 
 /// Bytes that are multiplied and summed by one instruction.

@@ -7,6 +7,7 @@ use super::{
 use crate::model::QLayer;
 use std::collections::HashSet;
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
+use tract_onnx::tract_core::ops::cnn::MaxPool;
 
 /// What a step reads, or a node gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +214,7 @@ pub(super) fn lower(
     let context = &Context { graph, node, channels_last: false };
     let last_quant = &Context { graph, node, channels_last: true };
     let follows = node.inputs.first().is_some_and(|input| last.contains(input));
-    if (follows || node.op_is::<QLayer>())
+    if (follows || node.op_is::<QLayer>() || node.op_is::<MaxPool>())
         && let Some(image) = quant::lower(last_quant)
     {
         return Some(Lowered { channels_last: true, ..image });

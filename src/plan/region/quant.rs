@@ -5,20 +5,21 @@
 mod fuse;
 
 use super::MOST_WRITES;
-use super::conv2d::BLOCK;
+use super::conv2d::{BLOCK, Geometry};
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
 use super::split::{LINE, Team};
 use crate::error::Result;
 use crate::kernels::{
-    self, Isa, QAdd, QOut, Scale, Unary, as_bytes, as_bytes_mut, as_ints, as_ints_mut,
+    self, Isa, QAdd, QOut, QPool, Scale, Unary, as_bytes, as_bytes_mut, as_ints, as_ints_mut,
 };
 use crate::model::{Dequantize, DynamicQuantize, Given, Integers, QLayer, Quantize};
 use std::sync::Arc;
 use tract_onnx::prelude::{DatumType, TypedFact};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_core::ops::cnn::MaxPool;
 
 /// An operation that reads or writes 8-bit numbers.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) enum Quant {
     ToFloats,
     /// The sum of two values of bytes.
     Add(QAdd),
+    /// The largest byte of each channel in a window, of so many images.
+    Pool(Geometry, usize),
     /// Bytes with the last two of three axes in the other order.
     Turn([usize; 3]),
 }
@@ -215,6 +218,7 @@ impl Quant {
                 as_bytes_mut(third)[0] = of.zero;
             }
             Quant::Add(_) => self.part(isa, [x, reads.get(1)], 0, y),
+            Quant::Pool(geometry, batch) => pool(geometry, *batch, as_bytes(x), as_bytes_mut(y)),
             Quant::Turn([outer, a, b]) => {
                 let (x, y) = (as_bytes(x), as_bytes_mut(y));
                 let images = x.chunks_exact(a * b).zip(y.chunks_exact_mut(a * b));
@@ -241,7 +245,9 @@ impl Quant {
                 let [a, b] = [x, v].map(|all| as_bytes(&all[first..first + y.len()]));
                 add.run(isa, a, b, as_bytes_mut(y));
             }
-            Quant::Layer(_) | Quant::Dynamic | Quant::Turn(_) => unreachable!("not by elements"),
+            Quant::Layer(_) | Quant::Dynamic | Quant::Pool(..) | Quant::Turn(_) => {
+                unreachable!("not by elements")
+            }
         }
     }
 
@@ -255,7 +261,7 @@ impl Quant {
     ) -> Result<bool> {
         match self {
             Quant::Layer(layer) => layer.split(isa, reads, y, cost, team),
-            Quant::Dynamic | Quant::Turn(_) => Ok(false),
+            Quant::Dynamic | Quant::Pool(..) | Quant::Turn(_) => Ok(false),
             _ => {
                 let both = matches!(self, Quant::Add(_));
                 let of = [reads.get(0), if both { reads.get(1) } else { &[] }];
@@ -273,6 +279,7 @@ impl Quant {
             Quant::Dynamic => "dynamic",
             Quant::ToFloats => "tofloats",
             Quant::Add(_) => "qadd",
+            Quant::Pool(..) => "qpool",
             Quant::Turn(_) => "qturn",
         }
     }
@@ -291,6 +298,38 @@ impl Quant {
             _ => 0,
         }
     }
+}
+
+fn pool(geometry: &Geometry, batch: usize, x: &[u8], y: &mut [u8]) {
+    let Geometry { channels, from, to, kernel, stride, dilation, pad, .. } = *geometry;
+    let images = x.chunks_exact(geometry.inputs()).zip(y.chunks_exact_mut(geometry.outputs()));
+    for (x, y) in images.take(batch) {
+        QPool { x, from, to, channels, kernel, stride, dilation, pad }.run(y);
+    }
+}
+
+/// A pool of bytes that takes the largest.
+fn largest(context: &Context, op: &MaxPool) -> Option<Quant> {
+    let from = context.input_fact(0)?;
+    let &[batch, channels, height, width] = from.shape.as_concrete()? else { return None };
+    let spec = &op.pool_spec;
+    let plain = spec.rank() == 2 && !spec.data_format.c_is_last() && spec.data_format.has_n();
+    if !plain || op.with_index_outputs.is_some() || !is_byte(from.datum_type) {
+        return None;
+    }
+    let computed = spec.computed_padding(&[height, width]);
+    let geometry = Geometry {
+        channels,
+        filters: channels,
+        from: [height, width],
+        to: [0, 1].map(|axis: usize| computed[axis].convoluted),
+        kernel: [0, 1].map(|axis: usize| spec.kernel_shape[axis]),
+        stride: [0, 1].map(|axis: usize| spec.stride(axis)),
+        dilation: [0, 1].map(|axis: usize| spec.dilation(axis)),
+        pad: [0, 1].map(|axis: usize| computed[axis].pad_before),
+    };
+    let volume: usize = context.node.outputs.first()?.fact.shape.as_concrete()?.iter().product();
+    (volume == batch * geometry.outputs()).then_some(Quant::Pool(geometry, batch))
 }
 
 /// A matrix of bytes, transposed in blocks.
@@ -349,6 +388,8 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         lowered.step_of(Op::Quant(Quant::Dynamic), vec![Ref::Input(0)], vec![len, 1, 1]);
         lowered.outputs = (0..3).map(Ref::Written).collect();
         return Some(lowered);
+    } else if let Some(op) = node.op_as::<MaxPool>() {
+        return if context.channels_last { one(largest(context, op)?) } else { None };
     } else if let Some(op) = node.op_as::<Cast>() {
         let sums = (from.datum_type, op.to) == (DatumType::I32, DatumType::F32);
         return if sums { one(Quant::ToFloats) } else { None };

@@ -3,7 +3,9 @@
 //! - Sums become floats where they are written, are scaled and get their bias there;
 //! - they become bytes there, where they are quantized;
 //! - a function that is bounded by what bytes can stand for is nothing before they do;
-//! - two values that are dequantized, added and quantized are added as bytes.
+//! - two values that are dequantized, added and quantized are added as bytes;
+//! - what takes the largest of what is dequantized, and is quantized alike, takes the
+//!   largest bytes.
 
 use super::{Layer, Out, Quant};
 use crate::kernels::{Binary, QAdd, Scale};
@@ -91,6 +93,7 @@ impl Fusing<'_> {
                         Some(Folded::Again)
                     }
                     Op::Pairwise(_) => self.sum_of_bytes(at, before, of),
+                    Op::Pool(_) => self.pool_of_bytes(at, before, of),
                     _ => None,
                 }
             }
@@ -107,18 +110,37 @@ impl Fusing<'_> {
         }
     }
 
+    /// The bytes that `value` is dequantized from, and what they stand for.
+    fn bytes_of(&self, value: usize) -> Option<(usize, Scale)> {
+        let step = self.steps[self.writer[value]?].as_ref()?;
+        match step.op {
+            Op::Quant(Quant::Dequantize(of)) => Some((step.reads[0], of)),
+            _ => None,
+        }
+    }
+
+    fn pool_of_bytes(&mut self, at: usize, before: usize, to: Scale) -> Option<Folded> {
+        let step = self.steps[before].as_ref()?;
+        let Op::Pool(pool) = &step.op else { return None };
+        let ((geometry, batch), value) = (pool.largest()?, step.reads[0]);
+        let (bytes, of) = self.bytes_of(value)?;
+        if of != to || of.scale <= 0.0 || !of.scale.is_normal() {
+            return None;
+        }
+        self.steps[before] = None;
+        self.readers[value] -= 1;
+        self.readers[bytes] += 1;
+        let step = self.steps[at].as_mut()?;
+        step.op = Op::Quant(Quant::Pool(geometry, batch));
+        step.reads = vec![bytes];
+        Some(Folded::Kept)
+    }
+
     fn sum_of_bytes(&mut self, at: usize, before: usize, to: Scale) -> Option<Folded> {
         let step = self.steps[before].as_ref()?;
         let Op::Pairwise(pairwise) = &step.op else { return None };
         let values = pairwise.of_all(Binary::Add)?.map(|side| step.reads[side]);
-        let bytes = |value: usize| {
-            let step = self.steps[self.writer[value]?].as_ref()?;
-            match step.op {
-                Op::Quant(Quant::Dequantize(of)) => Some((step.reads[0], of)),
-                _ => None,
-            }
-        };
-        let ((a, a_of), (b, b_of)) = (bytes(values[0])?, bytes(values[1])?);
+        let ((a, a_of), (b, b_of)) = (self.bytes_of(values[0])?, self.bytes_of(values[1])?);
         self.steps[before] = None;
         values.into_iter().for_each(|value| self.readers[value] -= 1);
         [a, b].into_iter().for_each(|value| self.readers[value] += 1);
