@@ -164,6 +164,9 @@ fn typed(
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;
     lower::declutter(&mut graph)?;
+    if lower::fold(&mut graph)? {
+        lower::declutter(&mut graph)?;
+    }
     Ok(graph)
 }
 

@@ -25,6 +25,7 @@ mod qlayer;
 mod qnode;
 mod qscale;
 mod quant;
+mod qweights;
 mod ranked;
 mod recur;
 mod recurrent;

@@ -183,7 +183,8 @@ impl Integers {
         let w = &self.windows;
         match &self.weights {
             Weights::Matrix(packed) => {
-                self.matrix(isa, x, [first, count], (zero, start), packed, out, scratch);
+                let of = (zero, start, packed);
+                self.matrix(isa, x, [first, count], of, out, scratch);
             }
             Weights::Channels(taps) => {
                 let ground = &mut as_bytes_mut(scratch)[..w.channels];
@@ -209,14 +210,12 @@ impl Integers {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn matrix(
         &self,
         isa: Isa,
         x: &[u8],
         [first, count]: [usize; 2],
-        (zero, start): (u8, &[i32]),
-        packed: &QPacked,
+        (zero, start, packed): (u8, &[i32], &QPacked),
         c: QOut<'_>,
         scratch: &mut [f32],
     ) {

@@ -4,10 +4,10 @@
 //! stay what they were.
 
 use super::native::{Built, slots};
-use super::qlayer::{Given, Integers, QLayer, Weights, Windows};
+use super::qlayer::{Given, Integers, QLayer, Windows};
 use super::qscale::{Dequantize, Quantize, scale_of};
+use super::qweights::{Constant, signed};
 use super::{attrs, mended};
-use crate::kernels::{QDepthwise, QPacked, QUAD};
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -45,14 +45,6 @@ struct Quantized {
     slots: Vec<Option<usize>>,
 }
 
-/// Bytes that are weights: one scale and zero for all, or for each slice along an axis.
-struct Constant {
-    values: Arc<Tensor>,
-    scale: Vec<f32>,
-    zero: Vec<i32>,
-    axis: usize,
-}
-
 /// What is multiplied with them.
 struct Input {
     outlet: OutletId,
@@ -60,6 +52,17 @@ struct Input {
     zero: Option<u8>,
     /// Where the zero point is not known.
     zero_outlet: Option<OutletId>,
+}
+
+/// Biases: as integers on the scale of the sums, or else as floats.
+type Bias = (Vec<i32>, Option<Vec<f32>>);
+
+/// Where the windows are, how many images and groups, and the dims of the result.
+struct Extent {
+    windows: Windows,
+    batch: usize,
+    group: usize,
+    dims: Vec<usize>,
 }
 
 fn expansion(built: Built) -> TractResult<Box<dyn Expansion>> {
@@ -207,7 +210,15 @@ impl Quantized {
             let Some(w) = at(1) else { return Ok(None) };
             let node = model.node(w.node);
             let Some(op) = node.op_as::<Dequantize>() else { return Ok(None) };
-            let Some(values) = konst(node.inputs[0])? else { return Ok(None) };
+            let mut values = konst(node.inputs[0])?;
+            let from = model.node(node.inputs[0].node);
+            if let (None, Some(op)) = (&values, from.op_as::<Quantize>())
+                && let Some(floats) = &model.outlet_fact(from.inputs[0])?.konst
+            {
+                // Floats that are quantized in the graph.
+                values = Some(op.values(floats)?.into_arc_tensor());
+            }
+            let Some(values) = values else { return Ok(None) };
             let (scale, zero) = (op.scale.clone(), op.zero.clone());
             return Ok(Some(Constant { values, scale, zero, axis: op.axis }));
         }
@@ -240,7 +251,7 @@ impl Quantized {
         inputs: &[OutletId],
         scale: &[f32],
         filters: usize,
-    ) -> TractResult<Option<(Vec<i32>, Option<Vec<f32>>)>> {
+    ) -> TractResult<Option<Bias>> {
         let at = match self.operands {
             Operands::Floats => 2,
             Operands::Integers => return Ok(Some((vec![0; filters], None))),
@@ -276,11 +287,7 @@ impl Quantized {
     }
 
     /// Where the windows are, how many images, groups, and the dims of the result.
-    fn windows(
-        &self,
-        x: &[usize],
-        w: &[usize],
-    ) -> TractResult<Option<(Windows, usize, usize, Vec<usize>)>> {
+    fn windows(&self, x: &[usize], w: &[usize]) -> TractResult<Option<Extent>> {
         if let Form::Product { is_transposed } = self.form {
             let (&[a, b], &[.., depth]) = (w, x) else { return Ok(None) };
             let [k, n] = if is_transposed { [b, a] } else { [a, b] };
@@ -293,7 +300,7 @@ impl Quantized {
             let (channels, filters, to) = (k, n, from);
             let windows = Windows { channels, filters, from, to, kernel, stride, dilation, pad };
             let dims = [&x[..x.len() - 1], &[n]].concat();
-            return Ok(Some((windows, 1, 1, dims)));
+            return Ok(Some(Extent { windows, batch: 1, group: 1, dims }));
         }
         let &[batch, channels, height, width] = x else { return Ok(None) };
         let Some((spec, group)) = self.spec(x, w)? else { return Ok(None) };
@@ -309,7 +316,7 @@ impl Quantized {
             pad: [0, 1].map(|axis: usize| computed[axis].pad_before),
         };
         let dims = vec![batch, w[0], windows.to[0], windows.to[1]];
-        Ok(Some((windows, batch, group, dims)))
+        Ok(Some(Extent { windows, batch, group, dims }))
     }
 
     /// Where tract has the windows of floats of such dims, and the groups.
@@ -338,7 +345,9 @@ impl Quantized {
         if dims.iter().chain(w.values.shape()).any(|dim| *dim == 0) || !is_byte(fact.datum_type) {
             return Ok(None);
         }
-        let Some((windows, batch, group, to)) = self.windows(dims, w.values.shape())? else {
+        let Some(Extent { windows, batch, group, dims: to }) =
+            self.windows(dims, w.values.shape())?
+        else {
             return Ok(None);
         };
         let filters = windows.filters;
@@ -380,7 +389,7 @@ impl Quantized {
     fn result(&self, model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<Quantize>> {
         let Some([scale]) = self
             .floats(model, inputs, 6)?
-            .map(|all| <[f32; 1]>::try_from(all))
+            .map(<[f32; 1]>::try_from)
             .and_then(std::result::Result::ok)
         else {
             return Ok(None);
@@ -391,70 +400,6 @@ impl Quantized {
         let [zero] = integers(zero)?[..] else { return Ok(None) };
         Ok(Quantize::new(scale, zero, dt))
     }
-}
-
-/// Weights as signed bytes, as a layer has them, and the zeros of the columns that are
-/// left.
-type Signed = (Weights, Option<Box<[i32]>>);
-
-/// None for groups of more than one channel, or too many taps.
-fn signed(
-    of: &Constant,
-    windows: &Windows,
-    group: usize,
-    is_filter_first: bool,
-) -> TractResult<Option<Signed>> {
-    let Windows { channels, filters, kernel, .. } = *windows;
-    let taps = kernel[0] * kernel[1];
-    let own = channels / group;
-    let depthwise = group == channels && filters == channels && group > 1;
-    let bytes = of.values.as_bytes();
-    let whole = channels.is_multiple_of(group) && bytes.len() == filters * own * taps;
-    if !whole || group > 1 && !depthwise || depthwise && taps > QDepthwise::MOST_TAPS {
-        return Ok(None);
-    }
-    let by = if of.values.datum_type() == DatumType::U8 { 0x80 } else { 0 };
-    let bias = i32::from(by == 0x80) * 128;
-    let zero = |filter: usize| {
-        let zero = if of.zero.len() == 1 { of.zero[0] } else { of.zero[filter] };
-        zero.wrapping_sub(bias)
-    };
-    // Weight `c` of a tap of a filter.
-    let value = |filter: usize, tap: usize, c: usize| {
-        let at = match is_filter_first {
-            true => (filter * own + c) * taps + tap,
-            false => c * filters + filter,
-        };
-        (bytes[at] ^ by) as i8
-    };
-    // Most weights are signed bytes without their zero, too.
-    let less = |filter: usize, v: i8| i8::try_from(i32::from(v).wrapping_sub(zero(filter)));
-    let all = |filter: usize| {
-        (0..taps).all(|tap| (0..own).all(|c| less(filter, value(filter, tap, c)).is_ok()))
-    };
-    let centred = (0..filters).all(|filter| zero(filter) == 0 || all(filter));
-    let value = |filter: usize, tap: usize, c: usize| {
-        let v = value(filter, tap, c);
-        if centred { less(filter, v).unwrap_or(v) } else { v }
-    };
-    let zeros = (!centred).then(|| (0..filters).map(zero).collect());
-    if depthwise {
-        let taps = (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c)));
-        let weights = taps.map(|(tap, c)| value(c, tap, 0)).collect();
-        return Ok(centred.then_some((Weights::Channels(weights), None)));
-    }
-    let (pieces, len) = windows.pieces();
-    if pieces != kernel && windows.dilation[1] != 1 {
-        return Ok(None);
-    }
-    let (count, padded) = (pieces[0] * pieces[1], len.next_multiple_of(QUAD));
-    let packed = QPacked::new(count * padded, filters, |p, j| {
-        let (piece, at) = (p / padded, p % padded);
-        // (A piece may have the channels of several taps.)
-        let at = piece * len + at;
-        if p % padded < len { value(j, at / channels, at % channels) } else { 0 }
-    })?;
-    Ok(Some((Weights::Matrix(packed), zeros)))
 }
 
 impl Expansion for Quantized {

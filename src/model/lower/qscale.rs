@@ -14,7 +14,7 @@ pub(super) fn scale_of(scale: f32, zero: i32, dt: DatumType) -> Option<Scale> {
         DatumType::I8 => BIAS,
         _ => return None,
     };
-    Some(Scale { scale, zero: u8::try_from(zero + bias).ok()? })
+    Some(Scale { scale, zero: u8::try_from(zero.checked_add(bias)?).ok()? })
 }
 
 /// Bytes of one of the 8-bit dtypes as unsigned ones, or back.
@@ -65,7 +65,8 @@ impl Op for Dequantize {
 }
 
 impl EvalOp for Dequantize {
-    op_out_of_plan!();
+    // Of constants, [`fold`] makes constants.
+    not_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         Ok(tvec!(self.values(&inputs[0])?.into_tvalue()))
@@ -96,6 +97,19 @@ impl Quantize {
         Some(Quantize { scale: scale_of(scale, zero, dt)?, is_signed })
     }
 
+    /// The bytes of floats.
+    pub(super) fn values(&self, x: &Tensor) -> TractResult<Tensor> {
+        ensure!(x.datum_type() == DatumType::F32, "{:?} for floats", x.datum_type());
+        let floats = as_floats(x.as_bytes()).context("floats that lie as such")?;
+        let dt = if self.is_signed { DatumType::I8 } else { DatumType::U8 };
+        let mut y = Tensor::zero_dt(dt, x.shape())?;
+        kernels::quantize(Isa::best(), floats, self.scale, y.as_bytes_mut());
+        if self.is_signed {
+            y.as_bytes_mut().iter_mut().for_each(|b| *b ^= 0x80);
+        }
+        Ok(y)
+    }
+
     /// Of bytes, unsigned.
     pub(crate) fn scale(&self) -> Scale {
         self.scale
@@ -120,13 +134,7 @@ impl EvalOp for Quantize {
     op_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let dt = if self.is_signed { DatumType::I8 } else { DatumType::U8 };
-        let mut y = Tensor::zero_dt(dt, inputs[0].shape())?;
-        kernels::quantize(Isa::best(), floats(&inputs[0])?, self.scale, y.as_bytes_mut());
-        if self.is_signed {
-            y.as_bytes_mut().iter_mut().for_each(|b| *b ^= 0x80);
-        }
-        Ok(tvec!(y.into_tvalue()))
+        Ok(tvec!(self.values(&inputs[0])?.into_tvalue()))
     }
 }
 
@@ -173,9 +181,11 @@ impl TypedOp for DynamicQuantize {
     as_op!();
 }
 
-/// Makes constants of what is still dequantized of a constant.
-pub(crate) fn fold(graph: &mut TypedModel) -> TractResult<()> {
+/// Makes constants of what is still dequantized of a constant; says whether there was
+/// any.
+pub(crate) fn fold(graph: &mut TypedModel) -> TractResult<bool> {
     graph.compact()?;
+    let mut any = false;
     for id in 0..graph.nodes.len() {
         let node = &graph.nodes[id];
         let Some(op) = node.op_as::<Dequantize>() else { continue };
@@ -184,6 +194,8 @@ pub(crate) fn fold(graph: &mut TypedModel) -> TractResult<()> {
         let wire = patch.add_const(format!("{}.values", node.name), value)?;
         patch.shunt_outside(graph, id.into(), wire)?;
         patch.apply(graph)?;
+        any = true;
     }
-    graph.compact()
+    graph.compact()?;
+    Ok(any)
 }

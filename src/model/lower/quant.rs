@@ -49,12 +49,7 @@ impl Spread {
 
     /// The scales and zero points of an operator of ours that quantizes to, or
     /// dequantizes from, `dt`: where they are constants and not of blocks.
-    fn constants(
-        &self,
-        w: &Wiring,
-        x: OutletId,
-        dt: DatumType,
-    ) -> TractResult<Option<(Vec<f32>, Vec<i32>, usize)>> {
+    fn constants(&self, w: &Wiring, x: OutletId, dt: DatumType) -> TractResult<Option<Dequantize>> {
         let scale = w.fact(w.need(1)?)?;
         let zero = w.inputs.get(2).copied().flatten();
         let known = [DatumType::U8, DatumType::I8, DatumType::I32].contains(&dt);
@@ -83,7 +78,7 @@ impl Spread {
                 ensure!(fits, "{len} parameters for {} slices", dims[along]);
             }
         }
-        Ok(Some((scale, zero, along)))
+        Ok(Some(Dequantize { scale, zero, axis: along }))
     }
 
     /// A scale or zero point, made to broadcast against `x`.
@@ -148,8 +143,8 @@ pub(super) fn quantize(_: &ParsingContext, node: &NodeProto) -> Built {
         ensure!(spread.out.is_none_or(|out| out == dt), "output_dtype is not the zero point's");
         let f32_in = w.fact(x)?.datum_type == f32::datum_type();
         if f32_in
-            && let Some((scales, zeros, _)) = spread.constants(w, x, dt)?
-            && let ([scale], [zero]) = (&scales[..], &zeros[..])
+            && let Some(of) = spread.constants(w, x, dt)?
+            && let ([scale], [zero]) = (&of.scale[..], &of.zero[..])
             && let Some(op) = Quantize::new(*scale, *zero, dt)
         {
             return Ok(vec![w.op(op, &[x])?]);
@@ -180,9 +175,9 @@ pub(super) fn dequantize(_: &ParsingContext, node: &NodeProto) -> Built {
         let (from, scale_dt) = (w.fact(x)?.datum_type, w.fact(scale)?.datum_type);
         let out = spread.out.unwrap_or(scale_dt);
         if out == f32::datum_type()
-            && let Some((scale, zero, axis)) = spread.constants(w, x, from)?
+            && let Some(op) = spread.constants(w, x, from)?
         {
-            return Ok(vec![w.op(Dequantize { scale, zero, axis }, &[x])?]);
+            return Ok(vec![w.op(op, &[x])?]);
         }
         let whole = from.is_integer() && from.size_of() <= 4;
         ensure!(whole && from != u32::datum_type(), "dequantization of {from:?} is not supported");

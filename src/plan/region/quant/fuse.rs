@@ -8,7 +8,7 @@
 //!   largest bytes.
 
 use super::{Layer, Out, Quant};
-use crate::kernels::{Binary, QAdd, Scale};
+use crate::kernels::{Binary, QAdd, Scale, Unary};
 use crate::plan::region::fuse::{Folded, Fusing, bounds};
 use crate::plan::region::ops::Op;
 
@@ -23,9 +23,11 @@ impl Layer {
     fn quantize(&mut self, of: Scale) -> bool {
         let whole = self.batch == 1 || self.integers.windows.outputs().is_multiple_of(4);
         let Out::Floats { scale, bias } = &mut self.out else { return false };
-        if !whole || self.scaled_by.is_some() || !self.then.is_empty() {
+        let nothing = |op: &Unary| bounds(*op).is_some_and(|bounds| saturates(of, bounds));
+        if !whole || self.scaled_by.is_some() || !self.then.iter().all(nothing) {
             return false;
         }
+        self.then.clear();
         let by = |all: &[f32]| all.iter().map(|v| v / of.scale).collect();
         let (scale, bias) = (by(scale), bias.as_deref().map(by));
         self.out = Out::Bytes { scale, bias, zero: of.zero };
