@@ -38,6 +38,7 @@ pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::{
     Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, codegen,
+    shared,
 };
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;

@@ -3,19 +3,21 @@
 use super::QUAD;
 use crate::error::{self, Result};
 use crate::kernels::pack::PANEL;
+use crate::kernels::{Aligned, Floats, as_bytes_mut};
+use serde::{Deserialize, Serialize};
 
-/// Four rows of a panel: a cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([i8; PANEL * QUAD]);
+/// Bytes of a line of a panel, which has four rows: a cache line.
+const LINE: usize = PANEL * QUAD;
 
 /// A matrix of `k` rows and `n` columns of signed bytes, in panels of 16 columns;
 /// a line of a panel has four rows, those of a column together. What is past the
 /// last row or column is zero.
+#[derive(Serialize, Deserialize)]
 pub struct QPacked {
     k: usize,
     n: usize,
-    lines: Vec<Line>,
+    /// Four bytes are one of them.
+    floats: Floats,
     sums: Vec<i32>,
 }
 
@@ -29,28 +31,28 @@ impl QPacked {
     /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
     pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> i8) -> Result<QPacked> {
         let (each, panels) = (k.div_ceil(QUAD), n.div_ceil(PANEL));
-        let count = each.checked_mul(panels);
+        let count = each.checked_mul(panels).and_then(|lines| lines.checked_mul(PANEL));
         let count =
             count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
-        let no_memory = |_| error::out_of_memory(format!("no memory to pack {k} by {n} bytes"));
-        let (mut lines, mut sums) = (Vec::new(), Vec::new());
-        lines.try_reserve_exact(count).map_err(no_memory)?;
+        let what = format_args!("{k} by {n} packed bytes");
+        let mut floats = Aligned::zeros(count).map_err(|e| e.at(what))?;
+        let mut sums = Vec::new();
+        let no_memory = |_| error::out_of_memory(format!("no memory to pack {what}"));
         sums.try_reserve_exact(panels * PANEL).map_err(no_memory)?;
         sums.resize(panels * PANEL, 0i32);
-        for panel in 0..panels {
-            for quad in 0..each {
-                let mut line = [0; PANEL * QUAD];
-                for (i, to) in line.iter_mut().enumerate() {
-                    let (p, j) = (quad * QUAD + i % QUAD, panel * PANEL + i / QUAD);
-                    if p < k && j < n {
-                        *to = at(p, j);
-                        sums[j] = sums[j].wrapping_add(i32::from(*to));
-                    }
+        let lines = as_bytes_mut(floats.floats_mut()).chunks_exact_mut(LINE).enumerate();
+        for (line, to) in lines.take(each * panels) {
+            let (panel, quad) = (line / each, line % each);
+            for (i, to) in to.iter_mut().enumerate() {
+                let (p, j) = (quad * QUAD + i % QUAD, panel * PANEL + i / QUAD);
+                if p < k && j < n {
+                    let value = at(p, j);
+                    *to = value as u8;
+                    sums[j] = sums[j].wrapping_add(i32::from(value));
                 }
-                lines.push(Line(line));
             }
         }
-        Ok(QPacked { k, n, lines, sums })
+        Ok(QPacked { k, n, floats: floats.into(), sums })
     }
 
     /// Rows.
@@ -70,13 +72,13 @@ impl QPacked {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice())
+        size_of_val(&*self.floats)
     }
 
     /// The matrix, to multiply with.
     pub fn as_packed(&self) -> QPackedRef<'_> {
-        let (from, count) = (self.lines.as_ptr().cast(), size_of_val(self.lines.as_slice()));
-        // SAFETY: a line is so many bytes and nothing else.
+        let (from, count) = (self.floats.as_ptr().cast(), size_of_val(&*self.floats));
+        // SAFETY: a float is four bytes, signed or not.
         let bytes = unsafe { std::slice::from_raw_parts(from, count) };
         QPackedRef { k: self.k.next_multiple_of(QUAD), n: self.n, bytes }
     }

@@ -3,9 +3,10 @@
 use super::finish::store_quantized;
 use crate::kernels::Isa;
 use crate::kernels::lanes::{Lanes, WIDTH, for_isa};
+use serde::{Deserialize, Serialize};
 
 /// What a byte stands for: (q - zero) · scale.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
     /// What one more is worth.
     pub scale: f32,
@@ -107,7 +108,7 @@ fn to_floats_kernel<V: Lanes>(x: &[i32], y: &mut [f32]) {
 }
 
 /// The sum of two values of bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QAdd {
     /// What each stands for.
     pub from: [Scale; 2],

@@ -48,7 +48,7 @@ pub(super) use contrib::EXPANDED;
 pub(crate) use qlayer::{Given, Integers, QLayer};
 pub(super) use qscale::fold;
 pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
-pub(crate) use recur::{Operands, Recur};
+pub(crate) use recur::{Operands, Recur, shared};
 pub(super) use values::scalar;
 
 use crate::error::Result;

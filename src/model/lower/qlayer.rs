@@ -6,12 +6,13 @@ use crate::kernels::{
     self, Aligned, Correction, Isa, Pieces, QDepthwise, QGemm, QOut, QPacked, QUAD, as_bytes_mut,
     as_ints_mut,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tract_onnx::tract_hir::internal::*;
 
 /// Where the windows are, channels last; pairs are of rows and of columns. A product has
 /// windows of one place, a row for each row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Windows {
     pub(crate) channels: usize,
     pub(crate) filters: usize,
@@ -25,7 +26,7 @@ pub(crate) struct Windows {
 }
 
 /// Signed weights.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Weights {
     /// A row for each byte of a window, a column for each filter; a piece of a window
     /// ends with as many rows of zeros as make a multiple of four.
@@ -35,7 +36,7 @@ pub(super) enum Weights {
 }
 
 /// What does not change from run to run.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Integers {
     pub(crate) windows: Windows,
     pub(super) weights: Weights,

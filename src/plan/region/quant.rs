@@ -15,6 +15,7 @@ use crate::kernels::{
     self, Isa, QAdd, QOut, QPool, Scale, Unary, as_bytes, as_bytes_mut, as_ints, as_ints_mut,
 };
 use crate::model::{Dequantize, DynamicQuantize, Given, Integers, QLayer, Quantize};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tract_onnx::prelude::{DatumType, TypedFact};
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -22,7 +23,7 @@ use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::cnn::MaxPool;
 
 /// An operation that reads or writes 8-bit numbers.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Quant {
     /// A product or a convolution.
     Layer(Layer),
@@ -43,7 +44,7 @@ pub(super) enum Quant {
 }
 
 /// What a layer writes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Out {
     Sums,
     Floats { scale: Box<[f32]>, bias: Option<Box<[f32]>> },
@@ -51,8 +52,9 @@ pub(super) enum Out {
 }
 
 /// A product or a convolution.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Layer {
+    #[serde(with = "crate::model::shared")]
     integers: Arc<Integers>,
     batch: usize,
     /// The byte that stands for zero in what it reads; else the second value read is.

@@ -3,9 +3,11 @@
 use super::super::ops::Op;
 use super::super::quant::Quant;
 use super::*;
+use crate::kernels::{Aligned, Blob, as_bytes, as_bytes_mut, collected, placed};
 use crate::model::{InputSpec, LoadOptions, Model, Source, Specialisation};
 use crate::tensor::Shape;
 use prost::Message;
+use std::sync::Arc;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{self, AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -116,9 +118,42 @@ impl Onnx {
         let bytes = model.encode_to_vec();
         let model = Model::load(Source::Memory(&bytes), &LoadOptions::default()).unwrap();
         let spec = Specialisation { inputs: vec![InputSpec::Run(Shape::new(x).unwrap())] };
-        let graph = model.specialised(&spec, |imported| Ok(imported.graph)).unwrap();
-        TypedModel::clone(&graph)
+        model.imported(&spec, |imported| Ok(imported.graph)).unwrap()
     }
+}
+
+/// Memory for what a region's weights are kept in.
+struct Lines(Aligned);
+
+impl AsRef<[u8]> for Lines {
+    fn as_ref(&self) -> &[u8] {
+        as_bytes(self.0.floats())
+    }
+}
+
+/// A region that was kept gives the same bits.
+fn check_kept(region: &Region, inputs: &[usize]) {
+    let (meta, floats) = collected(|| postcard::to_allocvec(region).unwrap());
+    let mut lines = Aligned::zeros(floats.bytes().div_ceil(4)).unwrap();
+    let mut rest = as_bytes_mut(lines.floats_mut());
+    let written = floats.write(|piece| {
+        let (to, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+        to.copy_from_slice(piece);
+        rest = after;
+        Ok::<(), ()>(())
+    });
+    written.unwrap();
+    let blob = Blob::new(Arc::new(Lines(lines)), 0, floats.bytes()).unwrap();
+    let kept: Region = placed(blob, || postcard::from_bytes(&meta).unwrap());
+    assert!(kept.is_sound());
+    let x = numbers(inputs, 3);
+    let x = vec![x.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap()];
+    let answer = |region: &Region| {
+        let mut arena = region.arena().unwrap();
+        region.run(&x, &mut arena, None).unwrap();
+        region.output(&arena, 0).iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(answer(&kept), answer(region));
 }
 
 fn kinds(region: &Region) -> (usize, usize) {
@@ -152,6 +187,7 @@ fn what_is_between_bytes_is_of_integers() {
         let region = check_within(&graph, "bytes", 0.0201);
         // Quantized, turned, three layers, a pool, a sum, dequantized, and turned back.
         assert_eq!(kinds(&region), (9, 3), "{:?}", region.steps);
+        check_kept(&region, &[1, 3, 12, 10]);
     }
 }
 
@@ -172,7 +208,9 @@ fn products_are_scaled_where_they_are_written() {
     let y = onnx.node("Sigmoid", &[&y], vec![]);
     let graph = onnx.typed(&[2, 9, 13], &y, &[2, 9, 20]);
     // Quantized, the scales, and a layer.
-    assert_eq!(kinds(&check(&graph, "dynamic")), (3, 1));
+    let region = check(&graph, "dynamic");
+    assert_eq!(kinds(&region), (3, 1));
+    check_kept(&region, &[2, 9, 13]);
 }
 
 #[test]
