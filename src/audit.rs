@@ -121,8 +121,7 @@ audit! {
         "nothing: it has no content", "all above", "tests/tsan.sh";
 
     // ---- What computes
-    shared [kernels::Packed, kernels::Weights, kernels::Aligned, kernels::Floats, kernels::Filter, model::Recur, plan::audited::Region,
-    shared [kernels::Packed, kernels::QPacked, kernels::Weights, kernels::Aligned, kernels::Filter, model::Recur, plan::audited::Region,
+    shared [kernels::Packed, kernels::QPacked, kernels::Weights, kernels::Aligned, kernels::Floats, kernels::Filter, model::Recur, plan::audited::Region,
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
