@@ -121,19 +121,21 @@ audit! {
         "nothing: it has no content", "all above", "tests/tsan.sh";
 
     // ---- What computes
-    shared [kernels::Packed, kernels::Weights, kernels::Aligned, kernels::Floats, kernels::Filter, model::Recur, plan::audited::Region,
+    shared [kernels::Packed, kernels::QPacked, kernels::Weights, kernels::Aligned, kernels::Floats, kernels::Filter, model::Recur, plan::audited::Region,
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
     moved [plan::GeneralState]
         "its program", "one session owns it; what it computes in is its own", "tests/c/threads.c";
     shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell,
-            kernels::Pieces, kernels::Pooling, kernels::Tile]
+            kernels::Pieces, kernels::Pooling, kernels::Tile, kernels::Scale, kernels::QAdd]
         "nothing: plain values", "copied", "src/kernels/isa.rs";
     shared [kernels::PackedRef<'static>, kernels::Operand<'static>, kernels::Gemm<'static>,
             kernels::Matmul<'static>, kernels::Sequence<'static>, kernels::Outputs<'static>,
             kernels::Windows<'static>, kernels::Winograd<'static>, kernels::Depthwise<'static>,
-            kernels::Pool<'static>, kernels::Taps<'static>]
+            kernels::Pool<'static>, kernels::Taps<'static>, kernels::QPackedRef<'static>,
+            kernels::QGemm<'static>, kernels::QOut<'static>, kernels::QDepthwise<'static>,
+            kernels::QPool<'static>, kernels::Correction<'static>]
         "the operands of one call", "borrowed for it", "src/kernels/aligned.rs";
     shared [kernels::Panel<'static>]
         "rows that others have the rest of", "it has its own columns alone",

@@ -11,10 +11,12 @@ for each input and output; the inputs' bytes are in NAME.0.bin and so on.
 
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
 import onnx
 import onnxruntime
+from onnxruntime import quantization
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -195,6 +197,45 @@ for count in (16, 128):
     model(f"minilm_{count}", (1, count), (1, count))(lambda _, count=count: minilm(count))
 
 
+# ---- 8 bits ----------------------------------------------------------------
+
+class Images(quantization.CalibrationDataReader):
+    """Three images to calibrate with."""
+
+    def __init__(self):
+        self.images = (np.random.RandomState(seed).standard_normal((1, 3, 224, 224)) for seed in (1, 2, 3))
+
+    def get_next(self):
+        return next(({"image": image.astype(np.float32)} for image in self.images), None)
+
+
+def quantised(build, quantise):
+    """The model that `quantise` makes of the file of another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, made = pathlib.Path(folder, "plain.onnx"), pathlib.Path(folder, "made.onnx")
+        onnx.save(build, plain)
+        quantise(str(plain), str(made))
+        return onnx.load(made)
+
+
+def static(plain, made):
+    """u8 between operators, s8 weights by filter, in QDQ form."""
+    quantization.quantize_static(plain, made, Images(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+                                 activation_type=quantization.QuantType.QUInt8,
+                                 weight_type=quantization.QuantType.QInt8)
+
+
+def dynamic(plain, made):
+    """s8 weights; u8 activations, quantised at each run."""
+    quantization.quantize_dynamic(plain, made, weight_type=quantization.QuantType.QInt8)
+
+
+for name, build in (("mobilenet_v2", mobilenet_v2), ("resnet18", resnet18)):
+    model(f"{name}_qdq", (1, 3, 224, 224))(lambda _, build=build: quantised(build(_), static))
+for count in (16, 128):
+    model(f"minilm_{count}_dyn", (1, count), (1, count))(lambda _, count=count: quantised(minilm(count), dynamic))
+
+
 # ---- real files ------------------------------------------------------------
 
 for name, file, *shapes in (
@@ -249,7 +290,7 @@ def flop(graph, values):
             total += 2 * out * int(np.prod(shape[1][1:]))
         elif n.op_type == "ConvTranspose":
             total += 2 * int(np.prod(shape[0])) * int(np.prod(shape[1][1:]))
-        elif n.op_type in ("MatMul", "Gemm"):
+        elif n.op_type in ("MatMul", "MatMulInteger", "Gemm"):
             turned = any(a.name == "transA" and a.i for a in n.attribute)
             total += 2 * out * shape[0][0 if turned else -1]
         elif n.op_type in ("GRU", "LSTM", "RNN"):

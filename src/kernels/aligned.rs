@@ -76,6 +76,34 @@ pub fn as_floats_mut(bytes: &mut [u8]) -> Option<&mut [f32]> {
     Some(unsafe { std::slice::from_raw_parts_mut(from, count) })
 }
 
+/// Floats as the bytes that they are.
+#[inline]
+pub fn as_bytes(floats: &[f32]) -> &[u8] {
+    // SAFETY: all bits of a float make bytes, and those need no alignment.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) }
+}
+
+/// As [`as_bytes`], to write to.
+#[inline]
+pub fn as_bytes_mut(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: as above, and all bytes make a float.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
+}
+
+/// Floats as the integers that have their bits.
+#[inline]
+pub fn as_ints(floats: &[f32]) -> &[i32] {
+    // SAFETY: of one size and alignment, and all bits make either.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len()) }
+}
+
+/// As [`as_ints`], to write to.
+#[inline]
+pub fn as_ints_mut(floats: &mut [f32]) -> &mut [i32] {
+    // SAFETY: of one size and alignment, and all bits make either.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

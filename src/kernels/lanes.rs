@@ -27,6 +27,24 @@ pub(super) trait Lanes: Copy {
     ///
     /// There are sixteen.
     unsafe fn store(self, to: *mut f32);
+    /// The bytes from `from` on, as floats.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// Writes lanes that are integers from 0 to 255 to the bytes from `to` on.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen.
+    unsafe fn store_bytes(self, to: *mut u8);
+    /// The integers from `from` on, each rounded to the nearest float.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen.
+    unsafe fn load_ints(from: *const i32) -> Self;
 
     fn add(self, y: Self) -> Self;
     fn sub(self, y: Self) -> Self;
@@ -175,6 +193,21 @@ impl Lanes for Scalar {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the contract.
         unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(self.0) };
+    }
+    #[inline(never)]
+    unsafe fn load_bytes(from: *const u8) -> Scalar {
+        // SAFETY: the contract.
+        Scalar(unsafe { from.cast::<[u8; WIDTH]>().read() }.map(f32::from))
+    }
+    #[inline(never)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: the contract.
+        unsafe { to.cast::<[u8; WIDTH]>().write(self.0.map(|v| v as u8)) };
+    }
+    #[inline(never)]
+    unsafe fn load_ints(from: *const i32) -> Scalar {
+        // SAFETY: the contract.
+        Scalar(unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(|v| v as f32))
     }
     #[inline(never)]
     fn add(self, y: Scalar) -> Scalar {

@@ -14,6 +14,7 @@
 //! - [`reduce`]: sums and their like over an axis;
 //! - [`Depthwise`], [`Pool`]: convolutions and pools of each channel on its own,
 //!   over images whose channels lie together;
+//! - [`QGemm`], [`QDepthwise`], [`quantize`]: the same of 8-bit numbers;
 //! - [`Winograd`]: convolutions of 3×3, channels last, with a [`Filter`] made for
 //!   them;
 //! - [`blend`]: weighted sums of places, for images of another size;
@@ -38,6 +39,7 @@ mod mode;
 mod norm;
 mod pack;
 mod pool;
+mod quant;
 mod reduce;
 mod softmax;
 mod stream;
@@ -47,7 +49,9 @@ mod unary;
 mod window;
 mod winograd;
 
-pub use aligned::{Aligned, as_floats, as_floats_mut};
+pub use aligned::{
+    Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut,
+};
 pub use binary::{
     Binary, Operand, binary, binary_columns, binary_columns_in_place, binary_in_place, binary_rows,
     binary_rows_in_place,
@@ -63,6 +67,10 @@ pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
 pub use pool::{Pool, Pooling};
+pub use quant::{
+    Correction, QAdd, QDepthwise, QGemm, QOut, QPacked, QPackedRef, QPool, QUAD, Scale, dequantize,
+    dynamic_scale, quantize, row_sums, to_floats,
+};
 pub use reduce::{Reduce, reduce};
 pub use softmax::{
     log_softmax, log_softmax_in_place, softmax, softmax_in_place, softmax_masked, softmax_strided,

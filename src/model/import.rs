@@ -159,10 +159,14 @@ fn typed(
         graph.set_input_fact(at, fact)?;
     }
     let mut graph = graph.into_typed()?;
+    lower::fold(&mut graph)?;
     vetting.on(|| super::geometry::check(&graph))?;
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;
     lower::declutter(&mut graph)?;
+    if lower::fold(&mut graph)? {
+        lower::declutter(&mut graph)?;
+    }
     Ok(graph)
 }
 

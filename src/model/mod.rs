@@ -36,7 +36,10 @@ pub use import::Imported;
 pub(crate) use isolate::KINDS;
 pub use isolate::use_helper;
 pub use limits::Limits;
-pub(crate) use lower::{Operands, Recur, codegen};
+pub(crate) use lower::{
+    Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, codegen,
+    shared,
+};
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;
 pub use source::{Isolation, LoadOptions, Source};

@@ -125,7 +125,7 @@ fn known(domain: &str, operator: &str) -> bool {
         "ai.onnx.preview" | "ai.onnx.preview.training" => {
             registered() && PREVIEW.contains(&operator)
         }
-        "com.microsoft" => MICROSOFT.contains(&operator),
+        "com.microsoft" => MICROSOFT.contains(&operator) || lower::EXPANDED.contains(&operator),
         _ => false,
     }
 }

@@ -110,6 +110,11 @@ fn line(folder: &Path, line: &str) -> Option<Case> {
 }
 
 impl Case {
+    /// Whether the model computes with 8-bit numbers.
+    pub fn is_quantised(&self) -> bool {
+        ["_qdq", "_qop", "_dyn"].iter().any(|end| self.name.ends_with(end))
+    }
+
     /// Every model there is, in the list's order.
     pub fn all() -> Result<Vec<Case>, String> {
         let folder = PathBuf::from(env::var_os("PEERS_MODELS").ok_or("PEERS_MODELS is not set")?);

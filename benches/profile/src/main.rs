@@ -42,7 +42,7 @@ fn peak() -> Result<f64, Box<dyn Error>> {
             let (a, c) = (&a[..], &mut c[..]);
             let (bias, residual) = (None, None);
             let b = b.as_packed();
-            Gemm { m, a, lda: k, b, bias, residual, clamp: None, c, ldc: n }.run(Isa::best());
+            Gemm { m, a, lda: k, b, bias, residual, clamp: None, c: c.into(), ldc: n }.run(Isa::best());
         }
         best = best.min(begun.elapsed());
     }

@@ -112,6 +112,21 @@ impl<'a> Panel<'a> {
         assert!(fits, "{rows} rows of {columns}, {stride} apart, in {own:?}");
     }
 
+    /// # Panics
+    ///
+    /// When it has not `rows` rows of bytes, `stride` apart, of `columns`.
+    pub(in crate::kernels) fn expect_bytes(&self, rows: usize, stride: usize, columns: usize) {
+        const EACH: usize = size_of::<f32>();
+        if stride.is_multiple_of(EACH) {
+            return self.expect(rows, stride / EACH, columns.div_ceil(EACH));
+        }
+        // Rows that begin within a float are in one piece.
+        let before = rows.saturating_sub(1).checked_mul(stride);
+        let end = before.and_then(|b| b.checked_add(columns)).map(|end| end.div_ceil(EACH));
+        let fits = self.rows == 1 && stride >= columns && end.is_some_and(|end| end <= self.width);
+        assert!(fits || rows == 0, "{rows} rows of {columns} bytes, {stride} apart");
+    }
+
     /// Where it begins.
     #[inline(always)]
     pub(in crate::kernels) fn as_mut_ptr(&mut self) -> *mut f32 {

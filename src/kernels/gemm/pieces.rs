@@ -17,12 +17,12 @@ pub struct Pieces {
 
 impl Pieces {
     /// All in one.
-    pub(super) fn one(len: usize) -> Pieces {
+    pub(in crate::kernels) fn one(len: usize) -> Pieces {
         Pieces { count: [1, 1], steps: [0, 0], len }
     }
 
     /// Pieces that follow each other without a gap are one.
-    fn joined(self) -> Pieces {
+    pub(in crate::kernels) fn joined(self) -> Pieces {
         let Pieces { mut count, mut steps, mut len } = self;
         if count[1] == 1 || steps[1] == len {
             (len, count[1]) = (len * count[1], 1);
@@ -38,17 +38,17 @@ impl Pieces {
     }
 
     /// Floats of all pieces.
-    pub(super) fn floats(&self) -> usize {
+    pub(in crate::kernels) fn floats(&self) -> usize {
         self.count[0] * self.count[1] * self.len
     }
 
     /// Where a piece begins.
-    pub(super) fn at(&self, index: usize) -> usize {
+    pub(in crate::kernels) fn at(&self, index: usize) -> usize {
         index / self.count[1] * self.steps[0] + index % self.count[1] * self.steps[1]
     }
 
     /// Floats from the first of a row to the last, where there are any.
-    pub(super) fn reach(&self) -> usize {
+    pub(in crate::kernels) fn reach(&self) -> usize {
         let [down, across] = [0, 1].map(|axis| extent(self.count[axis], self.steps[axis]) - 1);
         down.checked_add(across).and_then(|sum| sum.checked_add(self.len)).expect("a row")
     }

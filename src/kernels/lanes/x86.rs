@@ -41,6 +41,35 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let all = _mm_loadu_si128(from.cast());
+            let high = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(all));
+            Avx2(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(all)), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: the contract.
+        unsafe {
+            let (low, high) = (_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+            // Halves of each half, then in their order.
+            let words = _mm256_permute4x64_epi64::<0xd8>(_mm256_packs_epi32(low, high));
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), _mm_packus_epi16(low, high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_ints(from: *const i32) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let (low, high) =
+                (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()));
+            Avx2(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
     fn add(self, y: Avx2) -> Avx2 {
         both!(_mm256_add_ps, self, y)
     }
@@ -209,6 +238,27 @@ impl Lanes for Avx512 {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the contract.
         unsafe { _mm512_storeu_ps(to, self.0) };
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe {
+            let all = _mm_loadu_si128(from.cast());
+            Avx512(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(all)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: the contract.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_ints(from: *const i32) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast()))) }
     }
     #[inline(always)]
     fn add(self, y: Avx512) -> Avx512 {

@@ -11,6 +11,7 @@ mod attrs;
 mod bodies;
 mod cells;
 mod classic;
+mod contrib;
 mod det;
 mod dft;
 mod elementwise;
@@ -20,7 +21,11 @@ mod mended;
 mod ml;
 mod native;
 mod pools;
+mod qlayer;
+mod qnode;
+mod qscale;
 mod quant;
+mod qweights;
 mod ranked;
 mod recur;
 mod recurrent;
@@ -39,7 +44,11 @@ mod values;
 mod vision;
 mod wired;
 
-pub(crate) use recur::{Operands, Recur};
+pub(super) use contrib::EXPANDED;
+pub(crate) use qlayer::{Given, Integers, QLayer};
+pub(super) use qscale::fold;
+pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
+pub(crate) use recur::{Operands, Recur, shared};
 pub(super) use values::scalar;
 
 use crate::error::Result;
@@ -66,17 +75,20 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("Col2Im", pools::col2im),
     ("Compress", arrays::compress),
     ("ConstantOfShape", mended::constant_of_shape),
-    ("Conv", mended::widened),
+    ("Conv", qnode::conv),
+    ("ConvInteger", qnode::conv),
     ("ConvTranspose", mended::widened),
     ("CumProd", arrays::cum_prod),
     ("DeformConv", vision::deform_conv),
+    (contrib::NOW, quant::dequantize),
     ("DequantizeLinear", quant::dequantize),
     ("Det", det::det),
     ("DFT", dft::dft),
+    ("DynamicQuantizeLinear", quant::dynamic_quantize),
     ("FeatureVectorizer", ml::feature_vectorizer),
     ("FlexAttention", bodies::flex_attention),
     ("GatherND", ranked::gather_nd),
-    ("Gemm", classic::gemm),
+    ("Gemm", qnode::product),
     ("GRU", recurrent::recurrent),
     ("Imputer", ml::imputer),
     ("LabelEncoder", ml::label_encoder),
@@ -85,7 +97,8 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("Loop", loops::onnx_loop),
     ("LpPool", pools::lp_pool),
     ("LSTM", recurrent::recurrent),
-    ("MatMul", mended::mat_mul),
+    ("MatMul", qnode::product),
+    ("MatMulInteger", qnode::product),
     ("MatMulNBits", ranked::mat_mul_n_bits),
     ("MaxUnpool", pools::max_unpool),
     ("Momentum", training::optimizer),
@@ -94,7 +107,8 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("OneHotEncoder", ml::one_hot_encoder),
     ("Pad", slices::pad),
     ("PRelu", mended::prelu),
-    ("QLinearMatMul", quant::q_linear_mat_mul),
+    ("QLinearConv", qnode::conv),
+    ("QLinearMatMul", qnode::product),
     ("QuantizeLinear", quant::quantize),
     ("ReduceMax", reduce::extreme),
     ("ReduceMin", reduce::extreme),

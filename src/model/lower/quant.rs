@@ -1,11 +1,12 @@
 //! `QuantizeLinear` and `DequantizeLinear` (opsets 10 to 28), `QLinearMatMul` (21: f16 scales).
 //!
-//! 8 bits with constant parameters stay tract's, which fuses them; 16 bits,
-//! blocks, parameters of a run and other output dtypes are wired here.
+//! 8 bits with constant parameters are operators of their own; 16 bits, blocks,
+//! parameters of a run and other output dtypes are wired here.
 
 use super::attrs;
 use super::mended::{expansion, widen};
-use super::native::Built;
+use super::native::{Built, axis};
+use super::qscale::{Dequantize, DynamicQuantize, Quantize};
 use super::wired::{Wiring, wired};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -44,6 +45,40 @@ impl Spread {
         ensure!((0..1 << 31).contains(&block), "{}: block_size {block}", node.op_type);
         let (axis, out) = (attrs::int(node, "axis", 1)?, dtype("output_dtype")?);
         Ok(Spread { axis, block: block as usize, out })
+    }
+
+    /// The scales and zero points of an operator of ours that quantizes to, or
+    /// dequantizes from, `dt`: where they are constants and not of blocks.
+    fn constants(&self, w: &Wiring, x: OutletId, dt: DatumType) -> TractResult<Option<Dequantize>> {
+        let scale = w.fact(w.need(1)?)?;
+        let zero = w.inputs.get(2).copied().flatten();
+        let known = [DatumType::U8, DatumType::I8, DatumType::I32].contains(&dt);
+        let Some(scale) = scale.konst.as_ref().filter(|_| known && self.block == 0) else {
+            return Ok(None);
+        };
+        if scale.datum_type() != f32::datum_type() {
+            return Ok(None);
+        }
+        let zero = match zero {
+            None => vec![0],
+            Some(zero) => match &w.fact(zero)?.konst {
+                Some(zero) => {
+                    zero.cast_to::<i32>()?.try_as_plain_ram()?.as_slice::<i32>()?.to_vec()
+                }
+                None => return Ok(None),
+            },
+        };
+        let scale = scale.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+        ensure!(!scale.is_empty() && !zero.is_empty(), "no scale, or no zero point");
+        let (dims, mut along) = (&w.fact(x)?.shape, 0);
+        if scale.len() != 1 || zero.len() != 1 {
+            along = axis(self.axis, dims.rank())?;
+            for len in [scale.len(), zero.len()] {
+                let fits = len == 1 || dims[along] == len.to_dim();
+                ensure!(fits, "{len} parameters for {} slices", dims[along]);
+            }
+        }
+        Ok(Some(Dequantize { scale, zero, axis: along }))
     }
 
     /// A scale or zero point, made to broadcast against `x`.
@@ -95,31 +130,9 @@ fn range(dt: DatumType) -> TractResult<(f32, f32)> {
     })
 }
 
-/// Whether tract's operator does it: 8 bits (32 for biases), constants, no blocks, f32.
-fn is_plain(
-    w: &Wiring,
-    spread: &Spread,
-    quantized: DatumType,
-    allow_i32: bool,
-) -> TractResult<bool> {
-    let scale = w.fact(w.need(1)?)?;
-    let zero_is_konst = match w.inputs.get(2).copied().flatten() {
-        Some(zero) => w.fact(zero)?.konst.is_some(),
-        None => !(allow_i32 && quantized == i32::datum_type()) && quantized == u8::datum_type(),
-    };
-    let fits = [u8::datum_type(), i8::datum_type()].contains(&quantized)
-        || allow_i32 && quantized == i32::datum_type();
-    Ok(fits
-        && spread.block == 0
-        && scale.konst.is_some()
-        && scale.datum_type == f32::datum_type()
-        && zero_is_konst)
-}
-
 /// `QuantizeLinear`.
-pub(super) fn quantize(ctx: &ParsingContext, node: &NodeProto) -> Built {
+pub(super) fn quantize(_: &ParsingContext, node: &NodeProto) -> Built {
     let spread = Spread::of(node)?;
-    let plain = if spread.block == 0 { Some(expansion(ctx, node)?) } else { None };
     wired(node, move |w| {
         let (x, scale) = (w.need(0)?, w.need(1)?);
         let zero = w.inputs.get(2).copied().flatten();
@@ -129,11 +142,12 @@ pub(super) fn quantize(ctx: &ParsingContext, node: &NodeProto) -> Built {
         };
         ensure!(spread.out.is_none_or(|out| out == dt), "output_dtype is not the zero point's");
         let f32_in = w.fact(x)?.datum_type == f32::datum_type();
-        if let Some(plain) = plain.as_ref().filter(|_| f32_in)
-            && is_plain(w, &spread, dt, false)?
+        if f32_in
+            && let Some(of) = spread.constants(w, x, dt)?
+            && let ([scale], [zero]) = (&of.scale[..], &of.zero[..])
+            && let Some(op) = Quantize::new(*scale, *zero, dt)
         {
-            let inputs: Vec<OutletId> = w.inputs.iter().copied().flatten().collect();
-            return w.expand(&**plain, &inputs);
+            return Ok(vec![w.op(op, &[x])?]);
         }
         let (least, most) = range(dt)?;
         let scale = spread.apply(w, scale, x)?;
@@ -153,20 +167,17 @@ pub(super) fn quantize(ctx: &ParsingContext, node: &NodeProto) -> Built {
 }
 
 /// `DequantizeLinear`.
-pub(super) fn dequantize(ctx: &ParsingContext, node: &NodeProto) -> Built {
+pub(super) fn dequantize(_: &ParsingContext, node: &NodeProto) -> Built {
     let spread = Spread::of(node)?;
-    let plain = if spread.block == 0 { Some(expansion(ctx, node)?) } else { None };
     wired(node, move |w| {
         let (x, scale) = (w.need(0)?, w.need(1)?);
         let zero = w.inputs.get(2).copied().flatten();
         let (from, scale_dt) = (w.fact(x)?.datum_type, w.fact(scale)?.datum_type);
         let out = spread.out.unwrap_or(scale_dt);
-        if let Some(plain) = &plain
-            && out == f32::datum_type()
-            && is_plain(w, &spread, from, true)?
+        if out == f32::datum_type()
+            && let Some(op) = spread.constants(w, x, from)?
         {
-            let inputs: Vec<OutletId> = w.inputs.iter().copied().flatten().collect();
-            return w.expand(&**plain, &inputs);
+            return Ok(vec![w.op(op, &[x])?]);
         }
         let whole = from.is_integer() && from.size_of() <= 4;
         ensure!(whole && from != u32::datum_type(), "dequantization of {from:?} is not supported");
@@ -181,6 +192,15 @@ pub(super) fn dequantize(ctx: &ParsingContext, node: &NodeProto) -> Built {
         let scale = w.cast(scale, f32::datum_type())?;
         let y = w.bin(math::mul(), y, scale)?;
         Ok(vec![w.cast(y, out)?])
+    })
+}
+
+/// `DynamicQuantizeLinear`.
+pub(super) fn dynamic_quantize(_: &ParsingContext, node: &NodeProto) -> Built {
+    wired(node, |w| {
+        let x = w.need(0)?;
+        let name = w.name();
+        Ok(w.model.wire_node(name, DynamicQuantize, &[x])?.to_vec())
     })
 }
 

@@ -34,7 +34,7 @@ struct Layer {
 }
 
 /// What is shared is written each time that somebody has it.
-mod shared {
+pub(crate) mod shared {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 pub(super) fn graph(graph: &mut GraphProto, opset: i64) -> Result<()> {
     sequences::resolve(graph, opset)?;
     scalars(graph);
+    super::contrib::expand(graph)?;
     for node in &mut graph.node {
         for attribute in &mut node.attribute {
             for inner in attribute.g.iter_mut().chain(&mut attribute.graphs) {

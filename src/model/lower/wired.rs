@@ -135,6 +135,11 @@ impl Expansion for Wired {
         self.op.to_string().into()
     }
 
+    fn runs_out_of_plan(&self) -> bool {
+        // Weights stay integers until it is known who reads them.
+        &*self.op != "DequantizeLinear"
+    }
+
     fn nboutputs(&self) -> TractResult<usize> {
         Ok(self.wanted.len())
     }

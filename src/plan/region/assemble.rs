@@ -4,6 +4,7 @@ use super::fuse;
 use super::lower::{Lowered, Ref, floats};
 use super::memory::{self, Life};
 use super::ops::Op;
+use super::quant::{self, Quant};
 use super::{MOST_WRITES, Place, Region, Spot, Step, split};
 use crate::kernels::{self, Aligned, Floats, Isa};
 use crate::tensor::Shape;
@@ -84,8 +85,12 @@ impl Assembly {
         let value = match (self.of.get(&(outlet, !last)).copied(), turned, &fact.konst) {
             (Some(other), None, _) => other,
             (Some(other), Some(dims), None) => {
-                let value = self.value(Origin::Step, dims.iter().product());
-                let (op, name) = (Op::permute(&dims, &[0, 2, 1]), "to another layout".to_owned());
+                let value = self.value(Origin::Step, quant::cells(fact)?.1);
+                let op = match quant::is_byte(fact.datum_type) {
+                    true => Op::Quant(Quant::Turn(<[usize; 3]>::try_from(dims).ok()?)),
+                    false => Op::permute(&dims, &[0, 2, 1]),
+                };
+                let name = "to another layout".to_owned();
                 self.steps.push(Planned { op, reads: vec![other], writes: vec![value], name });
                 value
             }

@@ -135,6 +135,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// Where the windows are, and how many images, of one that takes the largest.
+    pub(super) fn largest(&self) -> Option<(Geometry, usize)> {
+        matches!(self.op, Pooling::Max).then_some((self.geometry, self.batch))
+    }
+
     /// As [`Pool::run`], by rows.
     pub(super) fn split(
         &self,

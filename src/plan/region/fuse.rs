@@ -145,6 +145,7 @@ impl<'a> Fusing<'a> {
             Op::Norm(_) => return self.centred(at),
             Op::Softmax { log: false, .. } => return self.masked(at),
             Op::Product(_) => return self.attention(at),
+            Op::Quant(_) => return self.quantized(at),
             Op::Unary(_) | Op::Permute { .. } => (0, *step.writes.first()?),
             Op::Pairwise(pairwise) => (pairwise.in_place()?, *step.writes.first()?),
             _ => return None,
@@ -186,6 +187,8 @@ impl<'a> Fusing<'a> {
                 Op::Product(_) | Op::Conv2d(_) | Op::Depthwise(_) | Op::Deconv(_),
                 Op::Pairwise(_),
             ) => self.scaled(at, before),
+            (Op::Quant(_), Op::Pairwise(_)) => self.layer_scaled(at, before),
+            (Op::Quant(_), Op::Unary(_)) => self.layer_then(at, before),
             (Op::Norm(norm), Op::Pairwise(pairwise)) => {
                 let of = |op| pairwise.of_columns(op, norm.n).map(|[_, v]| step.reads[v]);
                 let scale = of(Binary::Mul).filter(|_| norm.gamma.is_none() && norm.beta.is_none());

@@ -1,9 +1,13 @@
 //! A node of the graph as steps.
 
 use super::ops::Op;
-use super::{conv, conv2d, deconv, depthwise, einsum, elementwise, moves, recurs, resize, rows};
+use super::{
+    conv, conv2d, deconv, depthwise, einsum, elementwise, moves, quant, recurs, resize, rows,
+};
+use crate::model::QLayer;
 use std::collections::HashSet;
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
+use tract_onnx::tract_core::ops::cnn::MaxPool;
 
 /// What a step reads, or a node gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +94,14 @@ fn last_axes(rank: usize) -> Option<&'static [usize]> {
 }
 
 /// The most floats that one value may have.
-const LARGEST: usize = 1 << 30;
+pub(super) const LARGEST: usize = 1 << 30;
 
 impl<'a> Context<'a> {
     fn outlet(&self, outlet: OutletId) -> Option<&'a TypedFact> {
         self.graph.nodes.get(outlet.node)?.outputs.get(outlet.slot).map(|o| &o.fact)
     }
 
-    fn input_fact(&self, index: usize) -> Option<&'a TypedFact> {
+    pub(super) fn input_fact(&self, index: usize) -> Option<&'a TypedFact> {
         self.outlet(*self.node.inputs.get(index)?)
     }
 
@@ -208,6 +212,16 @@ pub(super) fn lower(
     last: &HashSet<OutletId>,
 ) -> Option<Lowered> {
     let context = &Context { graph, node, channels_last: false };
+    let last_quant = &Context { graph, node, channels_last: true };
+    let follows = node.inputs.first().is_some_and(|input| last.contains(input));
+    if (follows || node.op_is::<QLayer>() || node.op_is::<MaxPool>())
+        && let Some(image) = quant::lower(last_quant)
+    {
+        return Some(Lowered { channels_last: true, ..image });
+    }
+    if let Some(lowered) = quant::lower(context) {
+        return Some(lowered);
+    }
     // Every output and, but for indices, every input is of floats.
     (0..node.outputs.len()).try_for_each(|i| context.output(i).map(|_| ()))?;
     if let Some(image) = channels_last(graph, node, last) {

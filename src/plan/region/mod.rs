@@ -29,6 +29,7 @@ mod moves;
 mod node;
 mod ops;
 mod partition;
+mod quant;
 mod recurs;
 mod resize;
 mod rows;

@@ -10,6 +10,7 @@ use super::elementwise::Pairwise;
 use super::fuse::Tail;
 use super::memory::Mapped;
 use super::moves::Moves;
+use super::quant::Quant;
 use super::recurs::Layer;
 use super::resize::Resize;
 use super::scale::Change;
@@ -54,6 +55,8 @@ pub(super) enum Op {
     Moves(Moves),
     /// A recurrent layer.
     Recur(Layer),
+    /// Of 8-bit numbers.
+    Quant(Quant),
 }
 
 /// Rows of `n` over the root of their mean square, less their mean before that if
@@ -112,7 +115,8 @@ impl Op {
             | Op::Reduce { .. }
             | Op::Permute { .. }
             | Op::Moves(_)
-            | Op::Recur(_) => None,
+            | Op::Recur(_)
+            | Op::Quant(_) => None,
         }
     }
 
@@ -214,6 +218,9 @@ impl Op {
         writes: &mut [&mut [f32]; MOST_WRITES],
         in_place: bool,
     ) {
+        if let Op::Quant(quant) = self {
+            return quant.run(isa, reads, writes);
+        }
         let [y, scratch, ..] = writes;
         match self {
             Op::Product(product) => product.run(isa, reads, y, scratch),
@@ -237,6 +244,7 @@ impl Op {
             Op::Permute { dims, axes } => kernels::permute(dims, axes, reads.get(0), y),
             Op::Moves(moves) => moves.run(reads, y),
             Op::Recur(layer) => layer.run(isa, reads, writes),
+            Op::Quant(_) => unreachable!("done above"),
         }
     }
 }
@@ -261,6 +269,7 @@ impl Op {
             Op::Permute { .. } => "permute",
             Op::Moves(_) => "moves",
             Op::Recur(_) => "recur",
+            Op::Quant(quant) => quant.name(),
         }
     }
 
@@ -272,6 +281,7 @@ impl Op {
             Op::Depthwise(conv) => conv.flop(),
             Op::Deconv(conv) => conv.flop(),
             Op::Attention(attention) => attention.flop(),
+            Op::Quant(quant) => quant.flop(),
             #[cfg(feature = "profile")]
             Op::Recur(layer) => layer.flop(),
             _ => 0,
@@ -284,6 +294,7 @@ impl Op {
             Op::Product(product) => product.weight_bytes(),
             Op::Conv2d(conv) => conv.weight_bytes(),
             Op::Deconv(conv) => conv.weight_bytes(),
+            Op::Quant(quant) => quant.weight_bytes(),
             _ => 0,
         }
     }

@@ -4,12 +4,14 @@ use super::Region;
 use super::assemble::assemble;
 use super::lower::{Lowered, dims, lower};
 use super::node::RegionOp;
+use super::quant;
 use crate::work;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::{OutletId, TractResult, TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::TypedModelPatch;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -42,6 +44,7 @@ pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Re
     order.retain(|id| !is_given(&graph.nodes[*id]));
     let mut lowered = steps(graph, &order)?;
     let (inputs, outputs) = (graph.input_outlets()?, graph.output_outlets()?);
+    keep_bytes_inside(graph, &order, &mut lowered);
     let floats = |outlet: &OutletId| graph.outlet_fact(*outlet).is_ok_and(|f| dims(f).is_some());
     let ours = order.iter().all(|id| lowered[*id].is_some());
     if ours && inputs.iter().chain(outputs).all(floats) {
@@ -49,6 +52,37 @@ pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Re
     }
     embed(graph, &order, lowered)?;
     Ok(None)
+}
+
+/// Leaves to tract what reads 8-bit numbers or sums from its nodes, or gives them
+/// to such: only floats come into a region, or go out.
+fn keep_bytes_inside(graph: &TypedModel, order: &[usize], lowered: &mut [Option<Lowered>]) {
+    let crosses = |lowered: &[Option<Lowered>], id: usize| {
+        let node = &graph.nodes[id];
+        let read = node.inputs.iter().any(|input| {
+            let fact = graph.outlet_fact(*input);
+            let inner = |dt| quant::is_byte(dt) || quant::is_inner(dt) && node.op_is::<Cast>();
+            let bytes = fact.is_ok_and(|f| f.konst.is_none() && inner(f.datum_type));
+            bytes && lowered[input.node].is_none()
+        });
+        let given = node.outputs.iter().enumerate().any(|(slot, output)| {
+            let outside = output.successors.iter().any(|to| lowered[to.node].is_none());
+            let is_output = graph.outputs.contains(&OutletId::new(id, slot));
+            quant::is_inner(output.fact.datum_type) && (outside || is_output)
+        });
+        read || given
+    };
+    loop {
+        let before = lowered.iter().flatten().count();
+        for id in order {
+            if lowered[*id].is_some() && crosses(lowered, *id) {
+                lowered[*id] = None;
+            }
+        }
+        if lowered.iter().flatten().count() == before {
+            return;
+        }
+    }
 }
 
 /// What only follows a convolution of tract's element by element stays with it:

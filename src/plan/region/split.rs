@@ -26,6 +26,8 @@ pub(super) const LINE: usize = 64;
 /// luck nor bad luck.
 const FLOP_RATE: u64 = 50;
 const BYTE_RATE: u64 = 8;
+/// Operations of 8-bit numbers in the time of one of floats.
+const OF_BYTES: u64 = 4;
 
 /// The threads of a session.
 #[derive(Debug, Clone)]
@@ -149,6 +151,7 @@ pub(super) fn cost(op: &Op, floats: usize) -> u64 {
             return 0;
         }
         Op::SoftmaxStrided(_) => return 0,
+        Op::Quant(_) => return (op.flop() / FLOP_RATE / OF_BYTES).max(bytes / BYTE_RATE),
         Op::Softmax { .. } | Op::Masked { .. } => floats as u64 / 4,
         _ => 0,
     };
@@ -165,7 +168,7 @@ impl Op {
     pub(super) fn part_scratch(&self, whole: usize) -> usize {
         match self {
             Op::Conv2d(conv) => conv.part_scratch(whole),
-            Op::Product(_) | Op::Attention(_) => whole,
+            Op::Product(_) | Op::Attention(_) | Op::Quant(_) => whole,
             _ => 0,
         }
     }
@@ -186,6 +189,7 @@ impl Op {
             Op::Attention(attention) => attention.split(isa, reads, y, cost, team)?,
             Op::Depthwise(conv) => conv.split(isa, reads, y, cost, team)?,
             Op::Pool(pool) => pool.split(isa, reads, y, cost, team)?,
+            Op::Quant(quant) => quant.split(isa, reads, y, cost, team)?,
             Op::Pairwise(pairwise) => pairwise.split(isa, reads, y, in_place, cost, team)?,
             Op::Unary(_) | Op::Softmax { .. } | Op::Masked { .. } | Op::Norm(_) => {
                 let (n, least) = self.row();

@@ -1,6 +1,7 @@
 //! Regions against tract's own answers.
 
 mod images;
+mod quant;
 
 use super::{Inputs, Region, Team, compile};
 use crate::crew;
@@ -42,12 +43,12 @@ fn expected(model: &TypedModel) -> (Vec<Tensor>, Vec<TValue>) {
     (inputs, plan.run(values).unwrap().into_vec())
 }
 
-fn assert_close(got: &[f32], wanted: &Tensor, what: &str) {
+fn assert_close(got: &[f32], wanted: &Tensor, tolerance: f32, what: &str) {
     let wanted = wanted.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap();
     assert_eq!(got.len(), wanted.len(), "{what}");
     let scale = wanted.iter().fold(1f32, |s, v| s.max(v.abs()));
     for (i, (g, w)) in got.iter().zip(wanted).enumerate() {
-        assert!((g - w).abs() <= 2e-5 * scale, "{what}: element {i} is {g}, expected {w}");
+        assert!((g - w).abs() <= tolerance * scale, "{what}: element {i} is {g}, expected {w}");
     }
 }
 
@@ -59,6 +60,11 @@ impl Inputs for Vec<&[f32]> {
 
 /// A model that is one region has to give what tract gives; twice the same bits.
 fn check(model: &TypedModel, what: &str) -> Region {
+    check_within(model, what, 2e-5)
+}
+
+/// The same, with a tolerance relative to the largest value, or to 1.
+fn check_within(model: &TypedModel, what: &str, tolerance: f32) -> Region {
     let (inputs, wanted) = expected(model);
     let region =
         compile(&mut model.clone()).unwrap().unwrap_or_else(|| panic!("{what} is no region"));
@@ -71,7 +77,7 @@ fn check(model: &TypedModel, what: &str) -> Region {
         .map(|i| region.output(&arena, i).iter().map(|v| v.to_bits()).collect())
         .collect();
     for (i, wanted) in wanted.iter().enumerate() {
-        assert_close(region.output(&arena, i), wanted, what);
+        assert_close(region.output(&arena, i), wanted, tolerance, what);
         assert_eq!(&**region.output_shape(i).unwrap(), wanted.shape(), "{what}");
     }
     let mut same = |region: &Region, team: Option<&mut Team>| {
@@ -471,7 +477,7 @@ fn regions_stand_between_the_nodes_of_others() {
         let got = state.run(values).unwrap();
         for (got, wanted) in got.iter().zip(&wanted) {
             let floats = got.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap();
-            assert_close(floats, wanted, "a model with a sine");
+            assert_close(floats, wanted, 2e-5, "a model with a sine");
         }
     }
 }
