@@ -142,6 +142,8 @@ audit! {
         "src/kernels/gemm/panel.rs";
     shared [kernels::Blob, host::MappedFile]
         "a mapped file", "read only; what has a part of it holds it", "tests/c/cache.c";
+    shared [kernels::Shared]
+        "weights, by the programs of a model", "a lock of the model's", "tests/c/session.c";
     shared [kernels::Collected]
         "weights, while they are written", "one thread has it", "src/kernels/floats.rs";
     thread [kernels::floats::SHELF]

@@ -68,6 +68,14 @@ impl Floats {
         }
     }
 
+    /// Whether somebody else has them, too.
+    fn is_shared(&self) -> bool {
+        match &self.owner {
+            Owner::Lines(lines) => Arc::strong_count(lines) > 1,
+            Owner::Blob { .. } => true,
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         // SAFETY: floats are bytes.
         unsafe { std::slice::from_raw_parts(self.from.cast(), self.len * size_of::<f32>()) }
@@ -132,6 +140,11 @@ impl Collected {
         })
     }
 
+    fn at(&self, at: usize) -> Option<Floats> {
+        let index = self.items.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        Some(self.items[index].1.clone())
+    }
+
     /// Bytes of the blob.
     pub fn bytes(&self) -> usize {
         self.len
@@ -149,8 +162,30 @@ impl Collected {
     }
 }
 
+/// Floats that several have, by their content.
+#[derive(Default)]
+pub struct Shared(HashMap<u128, Floats>);
+
+impl Shared {
+    /// Those of `new`, but for what was there before in the place of the same. What
+    /// nobody else has any more is forgotten.
+    pub fn with(&mut self, new: Collected) -> Collected {
+        self.0.retain(|_, floats| floats.is_shared());
+        let Collected { items, by_content, len } = new;
+        let hashes: HashMap<usize, u128> =
+            by_content.iter().map(|(hash, at)| (*at, *hash)).collect();
+        let known = |(at, floats): (usize, Floats)| {
+            let hash = hashes.get(&at).copied().unwrap_or_default();
+            let first = self.0.entry(hash).or_insert_with(|| floats.clone());
+            (at, if first.bytes() == floats.bytes() { first.clone() } else { floats })
+        };
+        Collected { items: items.into_iter().map(known).collect(), by_content, len }
+    }
+}
+
 enum Shelf {
     Collecting(Collected),
+    Known(Collected),
     Placed(Blob),
 }
 
@@ -170,7 +205,16 @@ pub fn collected<T>(write: impl FnOnce() -> T) -> (T, Collected) {
 
 /// What `read`, which deserialises something, gives, with the floats of a blob.
 pub fn placed<T>(blob: Blob, read: impl FnOnce() -> T) -> T {
-    SHELF.set(Some(Shelf::Placed(blob)));
+    read_from(Shelf::Placed(blob), read)
+}
+
+/// The same with floats that were collected.
+pub fn known<T>(floats: Collected, read: impl FnOnce() -> T) -> T {
+    read_from(Shelf::Known(floats), read)
+}
+
+fn read_from<T>(shelf: Shelf, read: impl FnOnce() -> T) -> T {
+    SHELF.set(Some(shelf));
     let given = read();
     SHELF.set(None);
     given
@@ -192,6 +236,7 @@ impl<'de> Deserialize<'de> for Floats {
         let (at, len) = <(usize, usize)>::deserialize(deserializer)?;
         let floats = SHELF.with_borrow(|shelf| match shelf {
             Some(Shelf::Placed(blob)) => blob.floats(at, len),
+            Some(Shelf::Known(known)) => known.at(at).filter(|floats| floats.len() == len),
             _ => None,
         });
         floats.ok_or_else(|| de::Error::custom(format!("no {len} floats at byte {at}")))
@@ -240,6 +285,24 @@ mod tests {
         assert!(read(64).is_err(), "past the end");
         assert!(Blob::new(owner.clone(), 64, lines.len()).is_none());
         assert!(postcard::from_bytes::<[Floats; 3]>(&written).is_err(), "without a blob");
+    }
+
+    #[test]
+    fn the_same_content_is_there_once() {
+        let written = |all: &[Floats; 2]| collected(|| postcard::to_allocvec(all).unwrap());
+        let mut shared = Shared::default();
+        let mut of = |all: [Floats; 2]| {
+            let (written, floats) = written(&all);
+            let floats = shared.with(floats);
+            known(floats, || postcard::from_bytes::<[Floats; 2]>(&written)).unwrap()
+        };
+        let one = of([floats(&[1.0]), floats(&[2.0; 30])]);
+        let two = of([floats(&[2.0; 30]), floats(&[3.0])]);
+        assert_eq!(one[1].as_ptr(), two[0].as_ptr());
+        assert_eq!((one[0][0], two[1][0]), (1.0, 3.0));
+        drop((one, two));
+        assert_eq!(of([floats(&[2.0; 30]), floats(&[5.0])])[1][0], 5.0);
+        assert_eq!(shared.0.len(), 2, "what nobody has is forgotten");
     }
 
     #[test]

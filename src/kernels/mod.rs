@@ -60,7 +60,7 @@ pub use blend::{Taps, blend};
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
-pub use floats::{Blob, Collected, Floats, collected, placed};
+pub use floats::{Blob, Collected, Floats, Shared, collected, known, placed};
 pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};

@@ -47,6 +47,7 @@ pub(crate) use weights::{fill, strings, zeros};
 
 use crate::error::{self, Result};
 use crate::host::{Identity, Open, Slice};
+use crate::kernels::Shared;
 use crate::log::log_line;
 use crate::pool::Account;
 use crate::sync::Mutex;
@@ -74,6 +75,8 @@ pub struct Model {
     /// Where the content is, while it is not there.
     origin: Option<Origin>,
     cache: Option<Cache>,
+    /// Packed weights, by the programs of several shapes.
+    shared: Mutex<Shared>,
     limits: Limits,
     memo: Memo,
     /// The last to go: all else is credited to it.
@@ -135,6 +138,7 @@ impl Model {
             content: Mutex::new(content),
             origin,
             cache: cache.clone(),
+            shared: Mutex::default(),
             limits: options.limits,
             memo: Memo::default(),
             account: account.clone(),
@@ -270,6 +274,13 @@ impl Model {
         let (model, spec) = (self.clone(), spec.clone());
         let import = move || compile(import::import(&model, &spec)?);
         work::within(self.limits.budget(), "the import", import)
+    }
+
+    /// What its programs have in common; nowhere where all shapes are known, so that
+    /// there will be one.
+    pub(crate) fn shared(&self) -> Option<&Mutex<Shared>> {
+        let is_open = |port: &PortInfo| port.fixed_shape().is_none();
+        self.inputs().iter().any(is_open).then_some(&self.shared)
     }
 
     /// Where what is compiled of this model at `spec` is kept, if anywhere.

@@ -1,9 +1,9 @@
-//! Programs in a model's cache. Those that are one region are kept; what else there is
-//! would be tract's.
+//! Programs without their weights: in a model's cache, and with the weights of others.
+//! Those that are one region are kept; what else there is would be tract's.
 
 use super::Program;
 use super::program::{Direct, Kind};
-use crate::kernels::{collected, placed};
+use crate::kernels::{Shared, collected, known, placed};
 use crate::model::Shelf;
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,18 @@ pub(super) fn keep(shelf: &Shelf, program: &Program) {
     match meta {
         Ok(meta) => shelf.keep(&meta, &floats),
         Err(e) => shelf.refuse(e),
+    }
+}
+
+/// A program over the weights that others have already.
+pub(super) fn shared(with: &mut Shared, program: Program) -> Program {
+    let Kind::Direct(direct) = &program.kind else { return program };
+    let (meta, floats) = collected(|| postcard::to_allocvec(&**direct));
+    let read = |meta: Vec<u8>| known(with.with(floats), || postcard::from_bytes::<Direct>(&meta));
+    match meta.and_then(read) {
+        Ok(direct) => Program { kind: Kind::Direct(Arc::new(direct)), ..program },
+        // (It is as good with its own.)
+        Err(_) => program,
     }
 }
 

@@ -113,7 +113,10 @@ impl Program {
             if let Some(shelf) = &shelf {
                 kept::keep(shelf, &program);
             }
-            Ok(program)
+            Ok(match model.shared() {
+                Some(shared) => kept::shared(&mut shared.lock(), program),
+                None => program,
+            })
         })
     }
 

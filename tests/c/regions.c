@@ -102,7 +102,40 @@ static void integers_are_read_before_the_region(void) {
     CHECK_OK(inferno_session_free(session));
 }
 
+enum { WIDE = 256 };
+
+static pb model_wide(void) {
+    pb graph = {0};
+    onnx_input(&graph, "x", INFERNO_DTYPE_F32, "n,256");
+    model_weights(&graph, "w", "256,256", 7, WIDE * WIDE);
+    onnx_node(&graph, "MatMul", "product", "x,w", "y", NULL);
+    onnx_output(&graph, "y", INFERNO_DTYPE_F32, "n,256");
+    return onnx_model(&graph, "wide", 17, NULL);
+}
+
+/* However many shapes a model is compiled for, its packed weights are there once. */
+static void shapes_share_their_weights(void) {
+    static float x[8 * WIDE];
+    inferno_model *model = load(model_wide());
+    inferno_session *session = open_session(model, NULL);
+    for (int n = 1; n <= 8; n++) {
+        inferno_memory_stats before = {.struct_size = sizeof before}, after = before;
+        char dims[32];
+        snprintf(dims, sizeof dims, "%d,%d", n, WIDE);
+        inferno_tensor input = tensor_of(INFERNO_DTYPE_F32, dims, x);
+        CHECK_OK(inferno_memory_get_stats(&before));
+        CHECK_OK(inferno_session_set_input(session, 0, &input));
+        CHECK_OK(inferno_session_run(session, NULL));
+        CHECK_OK(inferno_memory_get_stats(&after));
+        int64_t grown = (int64_t)(after.live_bytes - before.live_bytes);
+        CHECK(n == 1 || grown < WIDE * WIDE * (int)sizeof(float) / 2);
+    }
+    CHECK_OK(inferno_session_free(session));
+    CHECK_OK(inferno_model_free(model));
+}
+
 int main(void) {
+    RUN(shapes_share_their_weights);
     RUN(integers_are_read_before_the_region);
     RUN(both_ways_agree);
     return check_summary();
