@@ -78,7 +78,7 @@ impl Attention {
         for own in sums.loops() {
             let fits = |l: &super::loops::Loop| l.count == own.count && l.steps[2] == own.steps[0];
             let of = left.swap_remove(left.iter().position(fits)?);
-            if of.steps[2] % keys != 0 {
+            if !of.steps[2].is_multiple_of(keys) {
                 return None;
             }
             let steps = [of.steps[0], of.steps[1], own.steps[1], own.steps[2], of.steps[2] / keys];
