@@ -5,8 +5,20 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 9] =
-    ["status", "tensor", "log", "runtime", "memory", "reader", "limits", "model", "session"];
+const SOURCES: [&str; 12] = [
+    "status",
+    "tensor",
+    "log",
+    "runtime",
+    "memory",
+    "reader",
+    "limits",
+    "model",
+    "session",
+    "metrics",
+    "subscription",
+    "profile",
+];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

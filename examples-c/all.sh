@@ -25,6 +25,7 @@ link=("-L$out" -linferno "-Wl,-rpath,$out")
 for name in hello zero_copy classify vad; do
     cc -std=c99 "${strict[@]}" "$here/$name.c" "${link[@]}" -o "$out/$name"
 done
+cc -std=c11 "${strict[@]}" "$here/top.c" "${link[@]}" -lpthread -o "$out/top"
 c++ -std=c++17 "${strict[@]}" "$here/raii.cpp" "${link[@]}" -o "$out/raii"
 # What rustc says a static link needs, without what the compiler adds itself.
 cc -std=c99 "${strict[@]}" "$here/static_link.c" "$libs/libinferno.a" \
@@ -39,6 +40,7 @@ run zero_copy
 run raii
 run static_link
 run classify "$here/data/digits-heldout.bin" "$here"/data/digit-*.pgm
+run top --plain --seconds 0.3 --interval-ms 100
 model=$root/target/models/silero_vad.onnx
 if [ -f "$model" ]; then
     run vad "$model" "$here/data/speech.wav"

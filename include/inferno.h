@@ -52,6 +52,16 @@
 #define INFERNO_MAX_THREADS 64
 
 /**
+ * Room for failures by status: more than there are statuses.
+ */
+#define INFERNO_METRICS_STATUSES 32
+
+/**
+ * Room for a name, its NUL among it; longer ones are cut.
+ */
+#define INFERNO_METRICS_NAME_BYTES 64
+
+/**
  * What a call came to. Zero is success; every other value is an error whose
  * text `inferno_last_error` gives. Values are never reused.
  */
@@ -273,6 +283,113 @@ typedef enum inferno_log_level {
    */
   INFERNO_LOG_LEVEL_TRACE = 5,
 } inferno_log_level;
+
+/**
+ * Who calls subscribers.
+ */
+typedef enum inferno_metrics_driver {
+  /**
+   * A thread of Inferno's, which the first subscription starts. It sleeps until
+   * something is due, and ends with the last subscription or with
+   * `inferno_shutdown`. A child after `fork` does not have it.
+   */
+  INFERNO_METRICS_DRIVER_THREAD = 0,
+  /**
+   * The host, inside `inferno_metrics_poll`: no thread is started.
+   */
+  INFERNO_METRICS_DRIVER_HOST = 1,
+} inferno_metrics_driver;
+
+/**
+ * What a threshold looks at; times and counts are of the last interval.
+ */
+typedef enum inferno_metric {
+  /**
+   * Half of the runs took so many nanoseconds or fewer. Intervals without a run
+   * are passed over, here and in the next three.
+   */
+  INFERNO_METRIC_RUN_P50 = 1,
+  /**
+   * 99 % of the runs.
+   */
+  INFERNO_METRIC_RUN_P99 = 2,
+  /**
+   * 99.9 % of the runs.
+   */
+  INFERNO_METRIC_RUN_P999 = 3,
+  /**
+   * The longest run.
+   */
+  INFERNO_METRIC_RUN_MAX = 4,
+  /**
+   * Runs that failed.
+   */
+  INFERNO_METRIC_FAILURES = 5,
+  /**
+   * Runs a second.
+   */
+  INFERNO_METRIC_RATE = 6,
+  /**
+   * Bytes held at the end of the interval.
+   */
+  INFERNO_METRIC_LIVE_BYTES = 7,
+} inferno_metric;
+
+/**
+ * The format of a file of metrics.
+ */
+typedef enum inferno_metrics_format {
+  /**
+   * OpenMetrics 1.0.
+   */
+  INFERNO_METRICS_FORMAT_OPENMETRICS = 0,
+  /**
+   * Prometheus' own, 0.0.4: what a node exporter reads.
+   */
+  INFERNO_METRICS_FORMAT_PROMETHEUS = 1,
+} inferno_metrics_format;
+
+/**
+ * What happened.
+ */
+typedef enum inferno_event_kind {
+  /**
+   * A model was loaded.
+   */
+  INFERNO_EVENT_KIND_LOADED = 1,
+  /**
+   * A model was loaded under the name of one in use, with other bytes.
+   */
+  INFERNO_EVENT_KIND_SWAPPED = 2,
+  /**
+   * A model was refused for what it is, or asks for.
+   */
+  INFERNO_EVENT_KIND_REFUSED = 3,
+  /**
+   * A load failed for another reason.
+   */
+  INFERNO_EVENT_KIND_LOAD_FAILED = 4,
+  /**
+   * The last use of a model ended.
+   */
+  INFERNO_EVENT_KIND_UNLOADED = 5,
+  /**
+   * A run failed.
+   */
+  INFERNO_EVENT_KIND_RUN_FAILED = 6,
+  /**
+   * A threshold was passed.
+   */
+  INFERNO_EVENT_KIND_RAISED = 7,
+  /**
+   * What was past a threshold came back.
+   */
+  INFERNO_EVENT_KIND_CLEARED = 8,
+  /**
+   * Events before this one found no room and were dropped.
+   */
+  INFERNO_EVENT_KIND_LOST = 9,
+} inferno_event_kind;
 
 /**
  * A loaded model: immutable, shared by any number of sessions and threads.
@@ -802,6 +919,10 @@ typedef struct inferno_model_options {
    * may be deleted at any time. NULL = nothing is kept.
    */
   const char *cache_dir;
+  /**
+   * Whose load it is, UTF-8: the audit log tells it. NULL = nobody's.
+   */
+  const char *tag;
 } inferno_model_options;
 
 /**
@@ -895,6 +1016,236 @@ typedef struct inferno_run_options {
   uint64_t timeout_ns;
 } inferno_run_options;
 
+/**
+ * What was counted: of the library, of the models of one name, or of a session.
+ * Set `struct_size` before the call. Times of runs are of successful ones, from
+ * when the session was entered until its outputs are there. Percentiles are exact
+ * to 1/32, and never too low.
+ */
+typedef struct inferno_metrics {
+  /**
+   * `sizeof(inferno_metrics)`, set by the caller.
+   */
+  size_t struct_size;
+  /**
+   * What the models are called; empty for the library.
+   */
+  char name[INFERNO_METRICS_NAME_BYTES];
+  /**
+   * Of a model: the BLAKE3 hash of the last one loaded under this name.
+   */
+  uint8_t hash[32];
+  /**
+   * Of a model: the how manieth load of this name that was.
+   */
+  uint64_t version;
+  /**
+   * Successful runs.
+   */
+  uint64_t runs;
+  /**
+   * Runs that failed.
+   */
+  uint64_t failures;
+  /**
+   * The same by status: `failures_by_status[INFERNO_STATUS_BUSY]` and so on.
+   */
+  uint64_t failures_by_status[INFERNO_METRICS_STATUSES];
+  /**
+   * Nanoseconds of all runs together.
+   */
+  uint64_t run_total_ns;
+  /**
+   * Half of the runs took so many nanoseconds or fewer.
+   */
+  uint64_t run_p50_ns;
+  /**
+   * 90 % of the runs.
+   */
+  uint64_t run_p90_ns;
+  /**
+   * 99 % of the runs.
+   */
+  uint64_t run_p99_ns;
+  /**
+   * 99.9 % of the runs.
+   */
+  uint64_t run_p999_ns;
+  /**
+   * The longest run; of an interval, exact to 1/32.
+   */
+  uint64_t run_max_ns;
+  /**
+   * Loads that succeeded, and of the library that failed. Not of a session.
+   */
+  uint64_t loads;
+  /**
+   * See `loads`.
+   */
+  uint64_t load_failures;
+  /**
+   * Of a model: how long its last load took, in nanoseconds.
+   */
+  uint64_t load_ns;
+  /**
+   * Programs compiled for new shapes. Not of a session.
+   */
+  uint64_t programs_compiled;
+  /**
+   * Programs that a session found compiled. Not of a session.
+   */
+  uint64_t programs_reused;
+  /**
+   * Models in use. Not of a session.
+   */
+  uint64_t models;
+  /**
+   * Sessions that are open.
+   */
+  uint64_t sessions;
+  /**
+   * Bytes held now: see `inferno_memory_stats`, as for the next six.
+   */
+  uint64_t live_bytes;
+  /**
+   * The most that was held at once.
+   */
+  uint64_t peak_bytes;
+  /**
+   * Bytes of the pool.
+   */
+  uint64_t committed_bytes;
+  /**
+   * Tensors that a thread had a block for.
+   */
+  uint64_t pool_hits;
+  /**
+   * Tensors that the thread's part of the pool had a block for.
+   */
+  uint64_t pool_shared_hits;
+  /**
+   * Tensors for which new memory was taken.
+   */
+  uint64_t pool_misses;
+  /**
+   * How often the system or the host was asked for memory for tensors.
+   */
+  uint64_t pool_source_calls;
+  /**
+   * Of the library: events that were recorded.
+   */
+  uint64_t events_recorded;
+  /**
+   * Of the library: events that found no room. Those recorded are these and
+   * those counted, and what waits to be received.
+   */
+  uint64_t events_dropped;
+  /**
+   * Of the library: events that were received.
+   */
+  uint64_t events_counted;
+  /**
+   * Of the library: nanoseconds since it began to count.
+   */
+  uint64_t uptime_ns;
+} inferno_metrics;
+
+/**
+ * When and for whom a subscriber is called. Fill with
+ * `inferno_subscription_options_init`, then set what you need.
+ */
+typedef struct inferno_subscription_options {
+  /**
+   * Set by `inferno_subscription_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * Handed to the callback unchanged. Default NULL.
+   */
+  void *user_data;
+  /**
+   * Nanoseconds from one call to the next, 1,000,000 at the least. Calls that
+   * were missed are not made up for. Default 1 s.
+   */
+  uint64_t interval_ns;
+  /**
+   * An `inferno_metrics_driver`, the same for all subscriptions that there are.
+   * Default `INFERNO_METRICS_DRIVER_THREAD`.
+   */
+  int32_t driver;
+} inferno_subscription_options;
+
+/**
+ * Receives a report: what the library counted in all, and in it the runs and
+ * failures since the report before. Both are valid during the call only. No callback of metrics
+ * may begin or end subscriptions, poll, or start or shut the runtime down: these
+ * are answered `INFERNO_STATUS_BUSY` there.
+ */
+typedef void (*inferno_metrics_callback)(void *user_data,
+                                         const struct inferno_metrics *now,
+                                         const struct inferno_metrics *lately);
+
+/**
+ * Receives the passing of a threshold (`is_raised` 1) or the way back (0): an
+ * `inferno_metric` and its value.
+ */
+typedef void (*inferno_threshold_callback)(void *user_data,
+                                           int32_t metric,
+                                           int32_t is_raised,
+                                           double value);
+
+/**
+ * An event. Strings are never NULL, and valid during the callback only.
+ */
+typedef struct inferno_event {
+  /**
+   * The size that this library gives it.
+   */
+  size_t struct_size;
+  /**
+   * An `inferno_event_kind`.
+   */
+  int32_t kind;
+  /**
+   * An `inferno_status`: why it failed, or OK.
+   */
+  int32_t status;
+  /**
+   * Nanoseconds since 1970.
+   */
+  uint64_t at_unix_ns;
+  /**
+   * What the model is called, or "".
+   */
+  const char *model;
+  /**
+   * `tag` of the model's options, or "".
+   */
+  const char *tag;
+  /**
+   * Where the model came from, or "".
+   */
+  const char *source;
+  /**
+   * What the model was allowed, or "".
+   */
+  const char *limits;
+  /**
+   * What was wrong, or what else is to be said, or "".
+   */
+  const char *detail;
+  /**
+   * The model's BLAKE3 hash, or NULL.
+   */
+  const uint8_t *hash;
+} inferno_event;
+
+/**
+ * Receives an event.
+ */
+typedef void (*inferno_event_callback)(void *user_data,
+                                       const struct inferno_event *event);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -974,7 +1325,7 @@ enum inferno_status inferno_runtime_options_init(struct inferno_runtime_options 
  *
  * Ownership: `options` may be NULL and is not kept.
  * Threads: any.
- * Errors: INVALID_ARGUMENT.
+ * Errors: INVALID_ARGUMENT, BUSY (inside a callback of metrics).
  * Since: 0.1.0
  */
 enum inferno_status inferno_init(const struct inferno_runtime_options *options);
@@ -982,8 +1333,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
 /**
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
- * open (their handles become stale), joins every thread Inferno owns, and
- * takes the log callback, the allocator, the helper's path, the budget, the
+ * open (their handles become stale), ends every subscription, joins every thread
+ * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the helper's path, the budget, the
  * decay and the cap of instructions away: memory comes from the system again. The
  * runtime may be started again afterwards.
  *
@@ -991,7 +1342,7 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * `nodelete`, so `dlclose` leaves it mapped.
  *
  * Threads: any, but no other thread of this user may be inside a call.
- * Errors: none.
+ * Errors: BUSY (inside a callback of metrics).
  * Since: 0.1.0
  */
 enum inferno_status inferno_shutdown(void);
@@ -1604,6 +1955,331 @@ enum inferno_status inferno_session_copy_state(struct inferno_session *session,
 enum inferno_status inferno_session_set_state(struct inferno_session *session,
                                               const void *buffer,
                                               size_t size_bytes);
+
+/**
+ * Fills `metrics` with what the library counted since its first use, or since the
+ * last shutdown: over all models and sessions, those that are gone among them.
+ *
+ * Ownership: `metrics` is the caller's, its `struct_size` set.
+ * Threads: any, inside callbacks of metrics too.
+ * Errors: INVALID_ARGUMENT,
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_snapshot(struct inferno_metrics *metrics);
+
+/**
+ * Fills `metrics` with what the models of one name counted, which share what is
+ * counted: the `index`-th name in use. Between two calls models may come and go.
+ *
+ * Ownership: `metrics` is the caller's, its `struct_size` set.
+ * Threads: any, inside callbacks of metrics too.
+ * Errors: INVALID_ARGUMENT, NOT_FOUND (there are not so many names),
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_model(size_t index,
+                                          struct inferno_metrics *metrics);
+
+/**
+ * Fills `metrics` with what the models of this one's name counted.
+ *
+ * Ownership: `metrics` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_model_get_metrics(const struct inferno_model *model,
+                                              struct inferno_metrics *metrics);
+
+/**
+ * Fills `metrics` with what a session counted; another thread may be inside it.
+ *
+ * Ownership: `metrics` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_session_get_metrics(const struct inferno_session *session,
+                                                struct inferno_metrics *metrics);
+
+/**
+ * Counts runs (1, from the start on), or not (0), from the next one on. Counting
+ * costs a run some nanoseconds.
+ *
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (neither 0 nor 1).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_set_counting(int32_t is_on);
+
+/**
+ * Copies all metrics as OpenMetrics 1.0 text into `buffer`, with a NUL. Serve it as
+ * `application/openmetrics-text; version=1.0.0; charset=utf-8`. Times of runs are a
+ * histogram with four buckets to a power of two, from 1 µs to 17 s.
+ *
+ * Ownership: `buffer` is the caller's. When it is NULL and `size_bytes` 0, only
+ * `needed_bytes` is written; the text may grow until the next call.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT, SIZE_MISMATCH (the buffer is too small: nothing is
+ * copied, `needed_bytes` is set),
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_copy_openmetrics(char *buffer,
+                                                     size_t size_bytes,
+                                                     size_t *needed_bytes);
+
+/**
+ * Copies all metrics as text in Prometheus' own format (version 0.0.4), which
+ * collectors of files read: as `inferno_metrics_copy_openmetrics` otherwise.
+ *
+ * Ownership: `buffer` is the caller's.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT, SIZE_MISMATCH (the buffer is too small: nothing is
+ * copied, `needed_bytes` is set),
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_copy_prometheus(char *buffer,
+                                                    size_t size_bytes,
+                                                    size_t *needed_bytes);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
+ * this library does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_subscription_options_init(struct inferno_subscription_options *options,
+                                                      size_t struct_size);
+
+/**
+ * Calls `callback` at an interval with what the library counted.
+ *
+ * Ownership: `options` may be NULL and is not kept; its `user_data` stays the
+ * caller's and must outlive the subscription. `*subscription` is a number for
+ * `inferno_metrics_unsubscribe`.
+ * Threads: any, but not inside a callback of metrics. The callback runs on the
+ * driver's thread, one of a subscription at a time.
+ * Errors: INVALID_ARGUMENT (also: another driver drives), BUSY (inside a callback),
+ * OUT_OF_MEMORY (no thread).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_subscribe(inferno_metrics_callback callback,
+                                              const struct inferno_subscription_options *options,
+                                              uint64_t *subscription);
+
+/**
+ * Calls `callback` when a metric is `raise` or past it, and when it is `clear` or
+ * back of that; in between it is not called again, so a value that trembles at a
+ * level rings once. With `raise` above `clear` large values are past it, else
+ * small ones. Both are audit events, too.
+ *
+ * Ownership: as `inferno_metrics_subscribe`. `model`, the name of the models that
+ * are looked at, is not kept; NULL is the library.
+ * Threads: as `inferno_metrics_subscribe`.
+ * Errors: INVALID_ARGUMENT (no such metric, levels that are equal or no numbers,
+ * another driver drives), BUSY, OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_watch(int32_t metric,
+                                          const char *model,
+                                          double raise,
+                                          double clear,
+                                          inferno_threshold_callback callback,
+                                          const struct inferno_subscription_options *options,
+                                          uint64_t *subscription);
+
+/**
+ * Writes all metrics to a file at an interval, for the text-file collector of a
+ * node exporter and its like. The first is written before the call returns; each is
+ * written beside the file and renamed, so a reader finds a whole one. Later failures
+ * are logged as warnings.
+ *
+ * Ownership: as `inferno_metrics_subscribe`; `path` (UTF-8) is not kept. The file
+ * stays when the subscription ends.
+ * Threads: as `inferno_metrics_subscribe`.
+ * Errors: INVALID_ARGUMENT, IO (the file cannot be written), BUSY, OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_export(const char *path,
+                                           int32_t format,
+                                           const struct inferno_subscription_options *options,
+                                           uint64_t *subscription);
+
+/**
+ * Calls `callback` with every event from now on, as it is received: loads, swaps,
+ * refusals, ends, failed runs, thresholds.
+ *
+ * Ownership: as `inferno_metrics_subscribe`.
+ * Threads: as `inferno_metrics_subscribe`. The driver receives at once when it is
+ * a thread, and at the next poll when it is the host.
+ * Errors: INVALID_ARGUMENT (also: another driver drives), BUSY, OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audit_subscribe(inferno_event_callback callback,
+                                            const struct inferno_subscription_options *options,
+                                            uint64_t *subscription);
+
+/**
+ * Ends a subscription. When the call returns, no thread is inside its callback.
+ *
+ * Threads: any, but not inside a callback of metrics.
+ * Errors: NOT_FOUND (no such subscription, or ended before), BUSY (inside a
+ * callback).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_unsubscribe(uint64_t subscription);
+
+/**
+ * Receives what was recorded and calls the host's subscribers that are due, on this
+ * thread. Does nothing while a thread of Inferno's drives. `*next_ns` becomes the
+ * nanoseconds until something is due again, `UINT64_MAX` when nothing will be.
+ *
+ * Ownership: `next_ns` is the caller's, or NULL.
+ * Threads: any, one at a time; not inside a callback of metrics.
+ * Errors: BUSY (another thread polls, or inside a callback), INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_metrics_poll(uint64_t *next_ns);
+
+/**
+ * Times the steps of a session's runs (1), or not (0, from the start on), from the
+ * next run on. Times add up until `inferno_profile_reset`, or until the session is
+ * compiled for other shapes. A session that is not profiled pays nothing for it.
+ *
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT (neither 0 nor 1).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_profile_set_enabled(struct inferno_session *session,
+                                                int32_t is_on);
+
+/**
+ * Forgets the times of a session's steps.
+ *
+ * Threads: one at a time inside a session.
+ * Errors: INVALID_HANDLE, BUSY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_profile_reset(struct inferno_session *session);
+
+/**
+ * Copies a session's profile as a table for people into `buffer`, with a NUL: a
+ * line a step, those that took longest first.
+ *
+ * Ownership: `buffer` is the caller's. When it is NULL and `size_bytes` 0, only
+ * `needed_bytes` is written.
+ * Threads: one at a time inside a session.
+ * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, SIZE_MISMATCH (the buffer is too
+ * small: nothing is copied, `needed_bytes` is set).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_profile_copy_table(struct inferno_session *session,
+                                               char *buffer,
+                                               size_t size_bytes,
+                                               size_t *needed_bytes);
+
+/**
+ * Copies a session's profile as JSON into `buffer`, with a NUL: `runs`, `steps_ns`,
+ * and `steps`, each with `name`, `count`, `total_ns`, `max_ns`, `percent`,
+ * `is_native` (a kernel of Inferno's), `is_within` (part of a region that is
+ * another step), `flop` and `bytes` of one turn where they are known.
+ *
+ * Ownership: as `inferno_profile_copy_table`.
+ * Threads: one at a time inside a session.
+ * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, SIZE_MISMATCH.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_profile_copy_json(struct inferno_session *session,
+                                              char *buffer,
+                                              size_t size_bytes,
+                                              size_t *needed_bytes);
+
+/**
+ * Begins to trace loads, compilations, runs and their steps, in all sessions. The
+ * latest are kept, in `size_bytes` of memory that is taken now; 0 is 4 MiB. What an
+ * earlier trace had is forgotten.
+ *
+ * Threads: any. While tracing, each run takes a lock that all share, at its end.
+ * Errors: INVALID_ARGUMENT (less than 16 spans would fit), OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_trace_start(size_t size_bytes);
+
+/**
+ * Ends tracing. What was traced stays, to be copied, until the next start or the
+ * last shutdown.
+ *
+ * Threads: any.
+ * Errors: none.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_trace_stop(void);
+
+/**
+ * Copies the trace into `buffer`, with a NUL, in the JSON format of Chrome's trace
+ * viewer, which Perfetto and Speedscope read too.
+ *
+ * Ownership: `buffer` is the caller's. When it is NULL and `size_bytes` 0, only
+ * `needed_bytes` is written; while tracing goes on, the text may grow until the next
+ * call.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT, SIZE_MISMATCH (the buffer is too small: nothing is
+ * copied, `needed_bytes` is set),
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_trace_copy_json(char *buffer,
+                                            size_t size_bytes,
+                                            size_t *needed_bytes);
+
+/**
+ * Copies the audit log into `buffer`, with a NUL, as lines of JSON: what was loaded
+ * (source, hash, limits, the host's tag), swapped, refused, unloaded; runs that
+ * failed, thresholds. The latest are kept: `inferno_audit_set_capacity`. Each line ends in `chain`,
+ * the BLAKE3 hash of the `chain` before and of its own text, so that no line can be
+ * changed, left out or moved unseen; keep the last one elsewhere.
+ *
+ * Ownership: `buffer` is the caller's. When it is NULL and `size_bytes` 0, only
+ * `needed_bytes` is written; the text may grow until the next call.
+ * Threads: any; inside a callback of metrics, what was not received yet is missing.
+ * Errors: INVALID_ARGUMENT, SIZE_MISMATCH (the buffer is too small: nothing is
+ * copied, `needed_bytes` is set),
+ * OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audit_copy_log(char *buffer,
+                                           size_t size_bytes,
+                                           size_t *needed_bytes);
+
+/**
+ * Sets how many bytes of audit records are kept, 32 KiB by default. The oldest go
+ * when there is no room; the chain of those that are left can be checked as before.
+ *
+ * Threads: any.
+ * Errors: OUT_OF_MEMORY.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audit_set_capacity(size_t size_bytes);
+
+/**
+ * Checks a copy of an audit log, of this process or another, and gives the number
+ * of its records.
+ *
+ * Ownership: `log` holds `size_bytes` bytes, without the NUL, and is not kept.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (it is none, or not as it was written: the text names the
+ * line).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audit_verify(const char *log,
+                                         size_t size_bytes,
+                                         uint64_t *record_count);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -409,6 +409,188 @@ struct memory {
   static returns<void> trim() { return detail::done(inferno_memory_trim()); }
 };
 
+namespace detail {
+
+/** A text that a C function copies: its size first, which may grow meanwhile. */
+template <class Copy>
+returns<std::string> text(Copy copy) {
+  std::string made;
+  std::size_t needed = 0;
+  inferno_status code = copy(nullptr, std::size_t{0}, &needed);
+  while (code == INFERNO_STATUS_OK && made.size() < needed) {
+    made.resize(needed);
+    code = copy(made.data(), made.size(), &needed);
+    if (code == INFERNO_STATUS_OK) break;
+    if (code == INFERNO_STATUS_SIZE_MISMATCH && needed > made.size()) code = INFERNO_STATUS_OK;
+  }
+  if (code == INFERNO_STATUS_OK) made.resize(needed - 1);
+  return give(code, std::move(made));
+}
+
+template <class Get>
+returns<inferno_metrics> metrics(Get get) {
+  inferno_metrics made{};
+  made.struct_size = sizeof made;
+  const inferno_status code = get(&made);
+  return give(code, made);
+}
+
+}  // namespace detail
+
+/** When and for whom a subscriber is called: inferno_subscription_options. */
+class subscription_options {
+ public:
+  /** Time from one call to the next. */
+  subscription_options& with_interval(std::chrono::nanoseconds interval) {
+    interval_ = interval;
+    return *this;
+  }
+  /** Handed to the callback; must outlive the subscription. */
+  subscription_options& with_user_data(void* user_data) {
+    user_data_ = user_data;
+    return *this;
+  }
+  /** Who calls: a thread of Inferno's, or the host by metrics::poll. */
+  subscription_options& with_driver(inferno_metrics_driver driver) {
+    driver_ = driver;
+    return *this;
+  }
+
+  /** The C struct. */
+  inferno_subscription_options c_options() const {
+    inferno_subscription_options made{};
+    static_cast<void>(inferno_subscription_options_init(&made, sizeof made));
+    made.user_data = user_data_;
+    made.driver = driver_;
+    if (interval_) {
+      made.interval_ns =
+          interval_->count() < 0 ? 0 : static_cast<std::uint64_t>(interval_->count());
+    }
+    return made;
+  }
+
+ private:
+  void* user_data_ = nullptr;
+  std::optional<std::chrono::nanoseconds> interval_;
+  inferno_metrics_driver driver_ = INFERNO_METRICS_DRIVER_THREAD;
+};
+
+/** A subscription, until it is destroyed: not inside a callback of metrics. Destroyed after the
+ *  runtime was shut down, which ends all, it does nothing. */
+class [[nodiscard]] subscription {
+ public:
+  subscription() = default;
+  /** Takes over a subscription made in C. */
+  explicit subscription(std::uint64_t number) noexcept : number_(number) {}
+  subscription(subscription&& other) noexcept : number_(std::exchange(other.number_, 0)) {}
+  subscription& operator=(subscription&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~subscription() {
+    if (number_ != 0) static_cast<void>(inferno_metrics_unsubscribe(number_));
+  }
+
+  explicit operator bool() const noexcept { return number_ != 0; }
+
+ private:
+  std::uint64_t number_ = 0;
+};
+
+/** What the library counted, and who is told. */
+struct metrics {
+  /** inferno_metrics_snapshot */
+  static returns<inferno_metrics> snapshot() { return detail::metrics(inferno_metrics_snapshot); }
+  /** inferno_metrics_model: the models of the `index`-th name. */
+  static returns<inferno_metrics> of_model(std::size_t index) {
+    return detail::metrics([=](inferno_metrics* made) { return inferno_metrics_model(index, made); });
+  }
+  /** inferno_metrics_set_counting */
+  static returns<void> set_counting(bool on) {
+    return detail::done(inferno_metrics_set_counting(on ? 1 : 0));
+  }
+  /** inferno_metrics_copy_openmetrics */
+  static returns<std::string> openmetrics() {
+    return detail::text(inferno_metrics_copy_openmetrics);
+  }
+  /** inferno_metrics_copy_prometheus */
+  static returns<std::string> prometheus() { return detail::text(inferno_metrics_copy_prometheus); }
+
+  /** inferno_metrics_subscribe */
+  static returns<subscription> subscribe(
+      inferno_metrics_callback callback,
+      const subscription_options& options = subscription_options()) {
+    const inferno_subscription_options given = options.c_options();
+    std::uint64_t number = 0;
+    const inferno_status code = inferno_metrics_subscribe(callback, &given, &number);
+    return detail::give(code, subscription(number));
+  }
+  /** inferno_metrics_watch: of the models called `model`, or with NULL of the library. */
+  static returns<subscription> watch(inferno_metric metric, const char* model, double raise,
+                                     double clear, inferno_threshold_callback callback,
+                                     const subscription_options& options = subscription_options()) {
+    const inferno_subscription_options given = options.c_options();
+    std::uint64_t number = 0;
+    const inferno_status code =
+        inferno_metrics_watch(metric, model, raise, clear, callback, &given, &number);
+    return detail::give(code, subscription(number));
+  }
+  /** inferno_metrics_export */
+  static returns<subscription> export_to(
+      const char* path, inferno_metrics_format format = INFERNO_METRICS_FORMAT_PROMETHEUS,
+      const subscription_options& options = subscription_options()) {
+    const inferno_subscription_options given = options.c_options();
+    std::uint64_t number = 0;
+    const inferno_status code = inferno_metrics_export(path, format, &given, &number);
+    return detail::give(code, subscription(number));
+  }
+  /** inferno_metrics_poll: how long until something is due; nothing when nothing will be. */
+  static returns<std::optional<std::chrono::nanoseconds>> poll() {
+    std::uint64_t next = 0;
+    const inferno_status code = inferno_metrics_poll(&next);
+    std::optional<std::chrono::nanoseconds> due;
+    if (next <= INT64_MAX) due = std::chrono::nanoseconds(static_cast<std::int64_t>(next));
+    return detail::give(code, due);
+  }
+};
+
+/** What was loaded, refused, what failed. */
+struct audit {
+  /** inferno_audit_subscribe */
+  static returns<subscription> subscribe(
+      inferno_event_callback callback,
+      const subscription_options& options = subscription_options()) {
+    const inferno_subscription_options given = options.c_options();
+    std::uint64_t number = 0;
+    const inferno_status code = inferno_audit_subscribe(callback, &given, &number);
+    return detail::give(code, subscription(number));
+  }
+  /** inferno_audit_copy_log */
+  static returns<std::string> log() { return detail::text(inferno_audit_copy_log); }
+  /** inferno_audit_set_capacity */
+  static returns<void> set_capacity(std::size_t size_bytes) {
+    return detail::done(inferno_audit_set_capacity(size_bytes));
+  }
+  /** inferno_audit_verify: the number of records. */
+  static returns<std::uint64_t> verify(const std::string& log) {
+    std::uint64_t records = 0;
+    const inferno_status code = inferno_audit_verify(log.data(), log.size(), &records);
+    return detail::give(code, records);
+  }
+};
+
+/** Loads, runs and steps over time. */
+struct trace {
+  /** inferno_trace_start */
+  static returns<void> start(std::size_t size_bytes = 0) {
+    return detail::done(inferno_trace_start(size_bytes));
+  }
+  /** inferno_trace_stop */
+  static returns<void> stop() { return detail::done(inferno_trace_stop()); }
+  /** inferno_trace_copy_json */
+  static returns<std::string> json() { return detail::text(inferno_trace_copy_json); }
+};
+
 /** One user of the runtime, from inferno_init to inferno_shutdown. It outlives the models and
  *  sessions of its program. */
 class [[nodiscard]] runtime {
@@ -463,6 +645,12 @@ class model_options {
     return *this;
   }
 
+  /** Whose load it is: the audit log tells it. */
+  model_options& with_tag(std::string tag) {
+    tag_ = std::move(tag);
+    return *this;
+  }
+
   /** What the model and its sessions may hold, its load among it. */
   model_options& with_budget(budget bounds) {
     budget_ = bounds;
@@ -474,6 +662,7 @@ class model_options {
     inferno_model_options made{};
     static_cast<void>(inferno_model_options_init(&made, sizeof made));
     if (!name_.empty()) made.name = name_.c_str();
+    if (!tag_.empty()) made.tag = tag_.c_str();
     if (limits_.struct_size != 0) made.limits = &limits_;
     made.reader = reader_;
     made.isolation = isolation_;
@@ -484,6 +673,7 @@ class model_options {
 
  private:
   std::string name_;
+  std::string tag_;
   inferno_model_limits limits_{};
   const inferno_reader* reader_ = nullptr;
   inferno_isolation isolation_ = INFERNO_ISOLATION_NONE;
@@ -599,6 +789,11 @@ class model : public detail::owner<inferno_model, inferno_model_free> {
     stats.struct_size = sizeof stats;
     const inferno_status code = inferno_model_get_memory_stats(get(), &stats);
     return detail::give(code, stats);
+  }
+  /** inferno_model_get_metrics */
+  returns<inferno_metrics> metrics() const {
+    return detail::metrics(
+        [this](inferno_metrics* made) { return inferno_model_get_metrics(get(), made); });
   }
   /** inferno_model_set_memory_budget */
   returns<void> set_memory_budget(budget bounds) {
@@ -750,6 +945,29 @@ class session : public detail::owner<inferno_session, inferno_session_free> {
     stats.struct_size = sizeof stats;
     const inferno_status code = inferno_session_get_memory_stats(get(), &stats);
     return detail::give(code, stats);
+  }
+  /** inferno_session_get_metrics */
+  returns<inferno_metrics> metrics() const {
+    return detail::metrics(
+        [this](inferno_metrics* made) { return inferno_session_get_metrics(get(), made); });
+  }
+  /** inferno_profile_set_enabled */
+  returns<void> set_profiling(bool on) {
+    return detail::done(inferno_profile_set_enabled(get(), on ? 1 : 0));
+  }
+  /** inferno_profile_reset */
+  returns<void> reset_profile() { return detail::done(inferno_profile_reset(get())); }
+  /** inferno_profile_copy_table */
+  returns<std::string> profile_table() {
+    return detail::text([this](char* buffer, std::size_t size, std::size_t* needed) {
+      return inferno_profile_copy_table(get(), buffer, size, needed);
+    });
+  }
+  /** inferno_profile_copy_json */
+  returns<std::string> profile_json() {
+    return detail::text([this](char* buffer, std::size_t size, std::size_t* needed) {
+      return inferno_profile_copy_json(get(), buffer, size, needed);
+    });
   }
   /** inferno_session_set_memory_budget */
   returns<void> set_memory_budget(budget bounds) {

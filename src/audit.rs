@@ -25,8 +25,10 @@ macro_rules! audit {
         #[cfg(all(test, feature = "capi"))]
         mod asserted {
             use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
+            use crate::ffi::{metrics::*, subscription::*};
             use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
-            use crate::{crew, error, host, kernels, log, model, plan, pool, session, tensor, work};
+            use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, session, tensor};
+            use crate::work;
             use crate::ffi;
             use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -183,6 +185,38 @@ audit! {
         "how many threads stay behind; the panic hook; the users of the runtime",
         "an atomic; a `Once`; a lock", "tests/c/threads.c";
 
+    // ---- What is counted
+    shared [metrics::SessionMeter, metrics::audited::Cells]
+        "its counts: written by the thread inside the session, read by any",
+        "atomics; the session's lock", "src/metrics/cells.rs";
+    shared [metrics::Collector, metrics::audited::Hub, metrics::audited::Meter, metrics::ModelMeter,
+            metrics::Load, metrics::Loaded]
+        "counts, the sessions of a name, the channel", "atomics, a lock for all meters and one for each",
+        "tests/metrics_threads.rs";
+    moved [metrics::Processor]
+        "nothing: whoever has it receives", "it is one", "tests/metrics_threads.rs";
+    shared [metrics::Running, metrics::audited::Subscriptions, metrics::audited::Subscription,
+            metrics::audited::Trace, metrics::AuditLog]
+        "subscribers, spans, records", "a lock each, which no callback needs",
+        "tests/metrics_threads.rs";
+    moved [metrics::Task]
+        "nothing: its subscription has it", "the subscription's lock", "tests/metrics_threads.rs";
+    moved [ffi::audited::HostData]
+        "the host's pointer", "handed through", "tests/c/metrics.c";
+    global [metrics::global::INSTALLED, metrics::global::CHANGES, metrics::switches::SWITCHES,
+            metrics::trace::NUMBERS, host::clock::BEGIN, host::clock::CLOCK]
+        "the collector, who drives; switches; the clock's rate",
+        "locks; atomics; made once", "tests/c/metrics.c";
+    thread [metrics::processor::IS_TELLING, metrics::profile::IS_ON, metrics::profile::RECORDER,
+            metrics::trace::NUMBER]
+        "nothing", "each thread has its own", "tests/c/metrics.c";
+    shared [metrics::Snapshot, metrics::ModelSnapshot, metrics::Totals, metrics::Histogram,
+            metrics::Event, metrics::Happened, metrics::LoadTold, metrics::Begun, metrics::Format,
+            metrics::Metric, metrics::Threshold, metrics::Crossing, metrics::Report<'static>,
+            metrics::Driver, metrics::profile::Recorder, metrics::profile::Step,
+            metrics::profile::Entry, host::Clock]
+        "nothing: plain values", "copied, or one owner's", "src/metrics/histogram.rs";
+
     // ---- What the host brings
     global [log::LEVEL, log::SINK]
         "where lines go", "an atomic; a lock, which is not held while a line is written", "tests/c/log.c";
@@ -211,11 +245,13 @@ audit! {
     // ---- The C structs and enums: read, or filled, inside one call
     local [inferno_runtime_options, inferno_allocator, inferno_model_options, inferno_model_info,
            inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
-           inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options]
+           inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options,
+           inferno_subscription_options, inferno_event]
         "pointers of the caller's", "read during the call, by the thread that calls", "tests/c/bad_args.c";
     shared [inferno_model_limits, inferno_memory_stats, inferno_memory_need, inferno_run_options,
             inferno_status, inferno_dtype, inferno_isolation, inferno_log_level,
-            inferno_isa, handle::Kind,
+            inferno_isa, inferno_metrics, inferno_metrics_driver, inferno_metric,
+            inferno_metrics_format, inferno_event_kind, handle::Kind,
             inferno_model, inferno_session, inferno_log_callback]
         "nothing: plain values, and what handles are called", "copied", "tests/c/bad_args.c";
 }

@@ -7,9 +7,9 @@
 //! # Layers
 //!
 //! `ffi → runtime → session → plan → model → kernels → tensor`; [`error`], [`log`],
-//! [`host`], [`pool`], [`work`] and [`crew`] serve everyone above them. Nobody imports
-//! `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
-//! `ffi`, `pool`, `kernels`, `crew`, `host/memory.rs`, `host/mapped.rs`, `work` and
+//! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
+//! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
+//! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, mapped files, the clock), `work` and
 //! `session/bind.rs`, where the host's own buffers are. `tests/layers.rs` checks all three.
 //!
 //! | module | what it is |
@@ -20,6 +20,7 @@
 //! | [`host`] | what the host brings: files, memory |
 //! | [`pool`] | memory: sources, and what a call may hold |
 //! | [`work`] | work on a thread of ours, bounded in time and memory |
+//! | [`metrics`] | what is counted, timed, told and logged |
 //! | [`crew`] | helper threads, for the parts of a step |
 //! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
 //! | [`kernels`] | the arithmetic, for each instruction set; the processor's state around a run |
@@ -45,6 +46,7 @@ pub mod host;
 #[allow(unsafe_code)]
 pub mod kernels;
 pub mod log;
+pub mod metrics;
 pub mod model;
 mod panics;
 pub mod plan;

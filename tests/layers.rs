@@ -14,24 +14,28 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["error"]),
     ("pool", &["error", "host", "sync"]),
     ("crew", &["error", "panics", "sync"]),
+    ("metrics", &["error", "host", "log", "panics", "pool", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
-    ("model", &["error", "host", "kernels", "log", "panics", "pool", "sync", "tensor", "work"]),
+    (
+        "model",
+        &["error", "host", "kernels", "log", "metrics", "panics", "pool", "sync", "tensor", "work"],
+    ),
     ("kernels", &["error"]),
-    ("plan", &["crew", "error", "kernels", "model", "panics", "pool", "tensor", "work"]),
-    ("session", &["crew", "error", "model", "plan", "pool", "tensor", "work"]),
+    ("plan", &["crew", "error", "kernels", "metrics", "model", "panics", "pool", "tensor", "work"]),
+    ("session", &["crew", "error", "metrics", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
     (
         "audit",
         &[
-            "crew", "error", "ffi", "host", "kernels", "log", "model", "panics", "plan", "pool",
-            "runtime", "session", "sync", "tensor", "work",
+            "crew", "error", "ffi", "host", "kernels", "log", "metrics", "model", "panics", "plan",
+            "pool", "runtime", "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
-            "crew", "error", "host", "kernels", "log", "model", "panics", "plan", "pool",
-            "runtime", "session", "sync", "tensor",
+            "crew", "error", "host", "kernels", "log", "metrics", "model", "panics", "plan",
+            "pool", "runtime", "session", "sync", "tensor",
         ],
     ),
 ];
@@ -42,6 +46,7 @@ const UNSAFE: &[&str] = &[
     "ffi",
     "kernels",
     "pool",
+    "host/clock.rs",
     "host/memory.rs",
     "host/mapped.rs",
     "work",

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The pool under ThreadSanitizer: tsan.sh [SECONDS]
+# The pool and metrics under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
-# (benches/pool); then for as long within budgets, of accounts that come and go. The standard library
+# (benches/pool); then for as long within budgets, of accounts that come and go. Then the tests of
+# metrics on many threads (tests/metrics_threads.rs), built of their own sources, too. The standard library
 # is instrumented, too: without that its locks are not seen, and the reports are false. Ends in
-# `tsan: threads=… accounts=… reports=0`, blocks taken; a report ends it with 66.
+# `tsan: threads=… accounts=… metrics=… reports=0`, blocks taken, tests passed; a report ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -29,13 +30,21 @@ triple=x86_64-unknown-linux-gnu
 # Debian leaves the sanitizer's runtime out; the toolchain's own has it.
 runtime=$(rustc --print sysroot)/lib/rustlib/$triple/lib/librustc-stable_rt.tsan.a
 link="-Clink-arg=-Wl,--whole-archive,$runtime,--no-whole-archive,-lm,-lpthread,-lc,--unresolved-symbols=ignore-all"
-(cd benches/pool && RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
-    RUSTFLAGS="-Zsanitizer=thread -Zexternal-clangrt $link" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=$target \
-    /usr/bin/cargo build --quiet --release --locked -Zbuild-std --target $triple --features capi) >&2
+instrumented() { # FOLDER CARGO'S WORDS...
+    local folder=$1
+    shift
+    (cd "$folder" && RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 \
+        RUSTFLAGS="-Zsanitizer=thread -Zexternal-clangrt $link" CARGO_PROFILE_RELEASE_LTO=off \
+        CARGO_TARGET_DIR=$target TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
+        /usr/bin/cargo "$@" --quiet --release --locked -Zbuild-std --target $triple)
+}
+instrumented benches/pool build --features capi >&2
 blocks=
 for load in threads accounts; do
     out=$(TSAN_OPTIONS="halt_on_error=1 exitcode=66" \
         "$target/$triple/release/replay" $load 4 $((seconds * 1000)))
     blocks="$blocks $load=$(echo "$out" | grep -o 'blocks=[0-9]*' | cut -d= -f2)"
 done
-echo "tsan:$blocks reports=0"
+out=$(instrumented tests/threads test --test metrics)
+tests=$(echo "$out" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p')
+echo "tsan:$blocks metrics=${tests:?no tests of metrics ran} reports=0"

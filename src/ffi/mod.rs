@@ -2,7 +2,7 @@
 //! here, and nobody imports it.
 //!
 //! One file a noun: `status`, `tensor`, `log`, `runtime`, `memory`, `reader`,
-//! `model`, `session`; they are what `build.rs` hands to cbindgen. Below them `guard`
+//! `model`, `session`, `metrics`, `subscription`, `profile`; they are what `build.rs` hands to cbindgen. Below them `guard`
 //! turns errors and panics into statuses, `handle` checks handles, `options`
 //! reads structs that carry their size, `view` moves tensors across.
 
@@ -15,12 +15,15 @@ pub mod handle;
 pub mod limits;
 pub mod log;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod options;
+pub mod profile;
 pub mod reader;
 pub mod runtime;
 pub mod session;
 pub mod status;
+pub mod subscription;
 pub mod tensor;
 mod view;
 
@@ -28,4 +31,5 @@ mod view;
 pub(crate) mod audited {
     pub(crate) use super::log::HostSink;
     pub(crate) use super::reader::HostReader;
+    pub(crate) use super::subscription::HostData;
 }

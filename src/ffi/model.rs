@@ -62,6 +62,8 @@ pub struct inferno_model_options {
     /// nobody else write there, and change none of them while it is in use; they
     /// may be deleted at any time. NULL = nothing is kept.
     pub cache_dir: *const c_char,
+    /// Whose load it is, UTF-8: the audit log tells it. NULL = nobody's.
+    pub tag: *const c_char,
 }
 
 impl InitStruct for inferno_model_options {
@@ -76,6 +78,7 @@ impl InitStruct for inferno_model_options {
             soft_budget_bytes: INFERNO_NO_BUDGET,
             hard_budget_bytes: INFERNO_NO_BUDGET,
             cache_dir: std::ptr::null(),
+            tag: std::ptr::null(),
         }
     }
 }
@@ -512,6 +515,9 @@ unsafe fn load_options(options: *const inferno_model_options) -> Result<LoadOpti
         };
         if !options.name.is_null() {
             load.name = Some(str_arg("options.name", options.name)?.to_owned());
+        }
+        if !options.tag.is_null() {
+            load.tag = Some(str_arg("options.tag", options.tag)?.to_owned());
         }
         if !options.reader.is_null() {
             load.reader = Some(Arc::new(HostReader::new(options.reader)?));

@@ -9,7 +9,7 @@ use crate::error::{self, Result};
 use crate::host::HostMemory;
 use crate::kernels::Isa;
 use crate::pool::Budget;
-use crate::{crew, model, pool, runtime};
+use crate::{crew, metrics, model, pool, runtime};
 use std::ffi::{c_char, c_void};
 
 /// Options of the runtime. Fill with `inferno_runtime_options_init`, then set
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn inferno_runtime_options_init(
 ///
 /// Ownership: `options` may be NULL and is not kept.
 /// Threads: any.
-/// Errors: INVALID_ARGUMENT.
+/// Errors: INVALID_ARGUMENT, BUSY (inside a callback of metrics).
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -> inferno_status {
@@ -196,10 +196,12 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
             Some(unsafe { str_arg("options.helper_path", options.helper_path) }?)
         };
         let cap = isa(options.isa)?;
+        outside_metrics("inferno_init")?;
         runtime::init(|| {
             if options.log_callback.is_some() {
                 install_sink(options.log_callback, options.log_user_data, options.log_level)?;
             }
+            metrics::start()?;
             pool::use_host(memory)?;
             model::use_helper(helper);
             pool::set_decay(options.memory_decay_ms);
@@ -215,8 +217,8 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every session and model that is still
-/// open (their handles become stale), joins every thread Inferno owns, and
-/// takes the log callback, the allocator, the helper's path, the budget, the
+/// open (their handles become stale), ends every subscription, joins every thread
+/// Inferno owns, forgets what was counted, and takes the log callback, the allocator, the helper's path, the budget, the
 /// decay and the cap of instructions away: memory comes from the system again. The
 /// runtime may be started again afterwards.
 ///
@@ -224,13 +226,15 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// `nodelete`, so `dlclose` leaves it mapped.
 ///
 /// Threads: any, but no other thread of this user may be inside a call.
-/// Errors: none.
+/// Errors: BUSY (inside a callback of metrics).
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub extern "C" fn inferno_shutdown() -> inferno_status {
     guard(|| {
+        outside_metrics("inferno_shutdown")?;
         runtime::shutdown(|| {
             let left = super::session::free_all() + super::model::free_all();
+            metrics::shutdown();
             crew::dismiss();
             super::log::remove_sink();
             model::use_helper(None);
@@ -243,6 +247,16 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
         });
         Ok(())
     })
+}
+
+/// Callbacks of metrics run on a thread that a shutdown waits for.
+fn outside_metrics(what: &str) -> Result<()> {
+    if metrics::is_telling() {
+        return Err(error::busy(format!(
+            "{what} from inside a metrics callback: expected it from elsewhere"
+        )));
+    }
+    Ok(())
 }
 
 /// Gives the library's version as text, such as "0.1.0". Never NULL.

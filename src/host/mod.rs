@@ -1,10 +1,13 @@
-//! What the host may bring: its files and its memory. Owned, safe values.
+//! What the host may bring: its files and its memory. Owned, safe values. And its
+//! clock.
 
+mod clock;
 mod identity;
 mod mapped;
 mod memory;
 mod reader;
 
+pub use clock::Clock;
 pub use identity::Identity;
 pub use mapped::MappedFile;
 pub use memory::{AllocFn, FreeFn, HostMemory};

@@ -49,6 +49,7 @@ use crate::error::{self, Result};
 use crate::host::{Identity, Open, Slice};
 use crate::kernels::Shared;
 use crate::log::log_line;
+use crate::metrics::{self, Loaded, ModelMeter};
 use crate::pool::Account;
 use crate::sync::Mutex;
 use crate::work;
@@ -58,7 +59,7 @@ use serde::{Deserialize, Serialize};
 use source::Folder;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use stream::Streamed;
 use tract_onnx::pb;
@@ -79,6 +80,8 @@ pub struct Model {
     shared: Mutex<Shared>,
     limits: Limits,
     memo: Memo,
+    /// Once it is loaded.
+    loaded: OnceLock<Loaded>,
     /// The last to go: all else is credited to it.
     account: Arc<Account>,
 }
@@ -114,8 +117,23 @@ impl Model {
     /// Reads, checks and describes a model.
     pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
         let name = options.name.clone().unwrap_or_else(|| source.name());
-        let named = |e: error::Error| if e.detail().contains(&name) { e } else { e.at(&name) };
-        let account = Arc::new(Account::open(None, &name, options.budget)?);
+        let load = metrics::Load::begin(source.told(&name, options))?;
+        match Self::load_called(&name, source, options) {
+            Ok(model) => {
+                // (Set here only.)
+                let _ = model.loaded.set(load.loaded(model.about().hash, &model.account));
+                Ok(Arc::new(model))
+            }
+            Err(e) => {
+                load.failed(&e);
+                Err(e)
+            }
+        }
+    }
+
+    fn load_called(name: &str, source: Source<'_>, options: &LoadOptions) -> Result<Model> {
+        let named = |e: error::Error| if e.detail().contains(name) { e } else { e.at(name) };
+        let account = Arc::new(Account::open(None, name, options.budget)?);
         let _charge = account.charge();
         let cache = match &options.cache {
             Some(folder) => Some(Cache::open(folder, options).map_err(named)?),
@@ -133,7 +151,7 @@ impl Model {
         };
         let known = cache.as_ref().zip(known).and_then(|(cache, hash)| cache.about(&hash));
         let made = |told, content, origin| Model {
-            name: describe::c_string(&name),
+            name: describe::c_string(name),
             told,
             content: Mutex::new(content),
             origin,
@@ -141,6 +159,7 @@ impl Model {
             shared: Mutex::default(),
             limits: options.limits,
             memo: Memo::default(),
+            loaded: OnceLock::new(),
             account: account.clone(),
         };
         if let Some(told) = known {
@@ -149,11 +168,7 @@ impl Model {
                 (_, whole) => Place::Bytes(whole.unwrap_or_default().into_owned()),
             };
             log_line!(Info, "found {name} in the cache");
-            return Ok(Arc::new(made(
-                told,
-                None,
-                Some(Origin { place, options: options.clone() }),
-            )));
+            return Ok(made(told, None, Some(Origin { place, options: options.clone() })));
         }
         let before = match (&source, &cache) {
             (Source::Path(path), Some(_)) => Identity::of(path),
@@ -161,7 +176,7 @@ impl Model {
         };
         let tried = match options.isolation {
             Isolation::None => None,
-            Isolation::Process => Some(isolate::tried(&source, options, &name).map_err(named)?),
+            Isolation::Process => Some(isolate::tried(&source, options, name).map_err(named)?),
         };
         let read = || {
             let folder = source.folder(options);
@@ -169,10 +184,10 @@ impl Model {
                 // The very bytes that were tried.
                 (Some(tried), _) => {
                     let folder = folder.expecting(tried.seen.clone());
-                    read(&mut Slice(&tried.bytes), folder, options, &name)
+                    read(&mut Slice(&tried.bytes), folder, options, name)
                 }
-                (None, Some(bytes)) => read(&mut Slice(bytes), folder, options, &name),
-                (None, None) => read(&mut *source.open(options)?, folder, options, &name),
+                (None, Some(bytes)) => read(&mut Slice(bytes), folder, options, name),
+                (None, None) => read(&mut *source.open(options)?, folder, options, name),
             }
         };
         let (told, content, alone) =
@@ -192,7 +207,9 @@ impl Model {
             }
         }
         let cache = cache.clone().filter(|_| alone);
-        Ok(Arc::new(Model { cache, ..made(told, Some(Arc::new(content)), None) }))
+        let mut model = made(told, Some(Arc::new(content)), None);
+        model.cache = cache;
+        Ok(model)
     }
 
     /// The built-in model: handwritten digits.
@@ -259,10 +276,16 @@ impl Model {
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
         let patience = Duration::from_nanos(self.limits.load_time_ns);
-        self.memo.get_or_make(spec, patience, || {
+        let mut is_found = true;
+        let made = self.memo.get_or_make(spec, patience, || {
+            is_found = false;
             let _charge = self.account.charge();
             make()
-        })
+        })?;
+        if is_found {
+            self.meter()?.reused();
+        }
+        Ok(made)
     }
 
     /// What `compile` makes of the graph of this model at `spec`.
@@ -273,7 +296,11 @@ impl Model {
     ) -> Result<T> {
         let (model, spec) = (self.clone(), spec.clone());
         let import = move || compile(import::import(&model, &spec)?);
-        work::within(self.limits.budget(), "the import", import)
+        let meter = self.meter()?;
+        let begun = meter.compiling();
+        let made = work::within(self.limits.budget(), "the import", import);
+        meter.compiled(begun);
+        made
     }
 
     /// What its programs have in common; nowhere where all shapes are known, so that
@@ -286,6 +313,12 @@ impl Model {
     /// Where what is compiled of this model at `spec` is kept, if anywhere.
     pub(crate) fn shelf(&self, spec: &Specialisation) -> Option<Shelf> {
         self.cache.as_ref()?.shelf(&self.about().hash, spec)
+    }
+
+    /// What it is counted by.
+    pub fn meter(&self) -> Result<&ModelMeter> {
+        let loaded = self.loaded.get().map(Loaded::meter);
+        loaded.ok_or_else(|| error::internal("a model that was not loaded"))
     }
 
     /// Whom what it holds is credited to.

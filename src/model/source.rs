@@ -3,6 +3,7 @@
 use super::Limits;
 use crate::error::{self, Result};
 use crate::host::{Files, MemoryOnly, Open, Reader, Slice, io_error, read_part};
+use crate::metrics::LoadTold;
 use crate::pool::{self, Budget};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -35,6 +36,8 @@ pub enum Isolation {
 pub struct LoadOptions {
     /// What messages call the model.
     pub name: Option<String>,
+    /// Whose load it is, for the audit log.
+    pub tag: Option<String>,
     /// What the model may ask for.
     pub limits: Limits,
     /// Reads external data of a model loaded from memory.
@@ -54,6 +57,21 @@ impl LoadOptions {
 }
 
 impl Source<'_> {
+    /// What is told of a load from here.
+    pub(super) fn told(&self, name: &str, options: &LoadOptions) -> LoadTold {
+        let source = match self {
+            Source::Path(path) => format!("file {path}"),
+            Source::Memory(bytes) => format!("memory of {} bytes", bytes.len()),
+            Source::Reader(path, _) => format!("reader {path}"),
+        };
+        let tag = options.tag.clone().unwrap_or_default();
+        let limits = match options.limits == Limits::default() {
+            true => "the defaults".to_owned(),
+            false => format!("{:?}", options.limits),
+        };
+        LoadTold { name: name.to_owned(), tag, source, limits }
+    }
+
     /// A name for messages.
     pub(super) fn name(&self) -> String {
         match self {

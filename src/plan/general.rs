@@ -4,16 +4,18 @@ use super::Value;
 use super::arena;
 use super::indices::IndexChecks;
 use super::large::LargeSteps;
-use super::region::for_threads;
+use super::region::{Lookup, RegionOp, for_threads};
 use crate::error::{self, Error, Result};
 use crate::kernels::{FlushToZero, clear_upper_halves};
+use crate::metrics::profile;
 use crate::model::codegen;
 use crate::panics;
 use crate::pool::Scope;
 use crate::work;
 use std::sync::Arc;
 use tract_onnx::prelude::{
-    IntoRunnable, TValue, TVec, TractError, TypedModel, TypedSimplePlan, TypedSimpleState,
+    IntoRunnable, TValue, TVec, TractError, TypedModel, TypedNode, TypedSimplePlan,
+    TypedSimpleState,
 };
 use tract_onnx::tract_core::plan::eval;
 
@@ -56,6 +58,17 @@ impl General {
             memory_bytes: self.memory_bytes,
             args: TVec::new(),
         })
+    }
+}
+
+/// What a profile says of a node.
+fn profiled(node: &TypedNode) -> profile::Step {
+    profile::Step {
+        name: format!("{} {}", node.op().name(), node.name).into(),
+        is_native: node.op_is::<RegionOp>() || node.op_is::<Lookup>(),
+        is_within: false,
+        flop: 0,
+        bytes: 0,
     }
 }
 
@@ -111,13 +124,13 @@ impl GeneralState {
         let args = std::mem::take(&mut self.args);
         let mut at = None;
         let (inner, checks, large) = (&mut self.inner, &self.checks, &self.large);
+        let is_watched = profile::is_on();
         let outcome = panics::caught(|| {
             inner.run_plan_with_eval(args, |ctx, state, node, inputs| {
                 at = Some(node.id);
                 work::check()?;
                 checks.check(node.id, &inputs)?;
-                #[cfg(feature = "profile")]
-                let begun = std::time::Instant::now();
+                let begun = if is_watched { profile::now() } else { 0 };
                 let outcome = match large.holds(node.id, &inputs) {
                     true => large.run(kept, ctx, |ctx| {
                         let _mode = FlushToZero::begin();
@@ -126,16 +139,9 @@ impl GeneralState {
                     false => eval(ctx, state, node, inputs),
                 };
                 clear_upper_halves();
-                #[cfg(feature = "profile")]
-                super::profile::note(super::profile::Entry {
-                    name: format!("{} {}", node.op().name(), node.name),
-                    is_native: node.op_is::<super::region::RegionOp>()
-                        || node.op_is::<super::region::Lookup>(),
-                    is_within: false,
-                    time: begun.elapsed(),
-                    flop: 0,
-                    bytes: 0,
-                });
+                if is_watched {
+                    profile::note((&raw const *node).addr(), begun, || profiled(node));
+                }
                 if outcome.is_ok() {
                     at = None;
                 }

@@ -10,8 +10,6 @@ mod general;
 mod indices;
 mod kept;
 mod large;
-#[cfg(feature = "profile")]
-pub mod profile;
 mod program;
 mod region;
 mod value;

@@ -106,6 +106,7 @@ impl Program {
             let shelf = model.shelf(spec).filter(|_| has_regions());
             let kept = shelf.as_ref().and_then(|shelf| kept::restored(shelf, memory_bytes));
             if let Some(program) = kept {
+                model.meter()?.reused();
                 return Ok(program);
             }
             let program =

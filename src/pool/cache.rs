@@ -181,7 +181,7 @@ impl Cache {
     }
 
     /// Begins to keep blocks, if it ever may.
-    fn open(&self) {
+    pub(super) fn open(&self) {
         if self.state.get() == State::Unused {
             // A thread that is ending already gives back at once.
             let lasts = LAST.try_with(|_| ()).is_ok();

@@ -305,6 +305,12 @@ pub(super) fn reserve(bytes: usize, block_bytes: usize) -> bool {
     with(|ledger| heap::reserve(&ledger.cache, bytes, block_bytes))
 }
 
+/// The calling thread is one of ours: what it counts is told when it ends, whether
+/// or not it ever has a tensor.
+pub fn begin_thread() {
+    with(|ledger| ledger.cache.open());
+}
+
 /// The calling thread ends.
 pub(super) fn leave() {
     with(|ledger| {

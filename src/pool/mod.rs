@@ -113,7 +113,7 @@ pub use account::{Account, Charge, Stats, expect, set_budget, stats};
 pub use balance::{Budget, UNBOUNDED};
 pub use heap::block_bytes;
 pub use keeper::{Keeper, State};
-pub use ledger::{Cause, Shortage, live_bytes, past_soft};
+pub use ledger::{Cause, Shortage, begin_thread, live_bytes, past_soft};
 pub use scope::{Boundary, Scope, Waiting, Working, between, check};
 pub use shard::DEFAULT_DECAY;
 pub use source::use_host;

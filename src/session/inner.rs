@@ -4,6 +4,7 @@ use super::bind::CStrings;
 use super::recurrent::Pair;
 use super::{BoundInput, BoundOutput, SessionOptions};
 use crate::error::{self, Result};
+use crate::metrics::profile::Recorder;
 use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
 use crate::plan::{Program, State, Value};
 use crate::tensor::{DType, Data, Shape, View};
@@ -64,6 +65,8 @@ pub struct Inner {
     pub(super) pairs: Vec<Pair>,
     pub(super) compiled: Option<Compiled>,
     threads: usize,
+    /// The times of steps, once a run was watched.
+    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 impl Inner {
@@ -105,7 +108,16 @@ impl Inner {
         }
         let outputs = model.outputs().iter().map(|_| Output::default()).collect();
         let threads = options.threads;
-        let mut inner = Inner { model, symbols, inputs, outputs, pairs, compiled: None, threads };
+        let mut inner = Inner {
+            model,
+            symbols,
+            inputs,
+            outputs,
+            pairs,
+            compiled: None,
+            threads,
+            recorder: None,
+        };
         inner.derive_shapes();
         if inner.inputs.iter().all(|i| i.shape.is_some()) {
             inner.prepare()?;
@@ -188,6 +200,8 @@ impl Inner {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }
         let state = program.state(self.threads)?;
+        // (It knows steps by where they are.)
+        self.recorder = None;
         self.compiled = Some(Compiled { program, state, run_bytes: None });
         Ok(())
     }

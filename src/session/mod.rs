@@ -23,7 +23,8 @@ pub use inner::Inner;
 pub use need::{Need, need};
 
 use crate::crew;
-use crate::error::{self, Result};
+use crate::error::{self, Kind, Result};
+use crate::metrics::{Begun, SessionMeter, profile};
 use crate::model::Model;
 use crate::plan::Value;
 use crate::pool::{Account, Budget, Charge, Scope};
@@ -50,6 +51,7 @@ pub struct SessionOptions {
 /// One execution context.
 pub struct Session {
     inner: Mutex<Inner>,
+    meter: SessionMeter,
     /// The last to go: all else is credited to it.
     account: Account,
 }
@@ -66,15 +68,30 @@ impl Entered<'_> {
     /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
     /// What a run of the same shapes held before has to be within the budgets.
     pub fn run(&mut self, time: Duration) -> Result<()> {
-        self.inner.prepare()?;
-        if let Some(need) = self.inner.run_bytes() {
-            self.account.expect(need)?;
-        }
-        self.account.watch();
-        self.inner.run(time)?;
-        self.inner.ran_within(self.account.most_bytes());
-        Ok(())
+        run(&mut self.inner, self.account, time)
     }
+
+    /// The times of its steps, of the runs that were profiled; none when none was.
+    pub fn profile(&self) -> Option<&profile::Recorder> {
+        self.inner.recorder.as_deref()
+    }
+
+    /// Forgets them.
+    pub fn forget_profile(&mut self) {
+        self.inner.recorder = None;
+    }
+}
+
+/// Runs once, where what it takes is credited to `account`.
+fn run(inner: &mut Inner, account: &Account, time: Duration) -> Result<()> {
+    inner.prepare()?;
+    if let Some(need) = inner.run_bytes() {
+        account.expect(need)?;
+    }
+    account.watch();
+    inner.run(time)?;
+    inner.ran_within(account.most_bytes());
+    Ok(())
 }
 
 impl Deref for Entered<'_> {
@@ -102,6 +119,7 @@ impl Session {
     pub fn new(model: Arc<Model>, account: Account, options: SessionOptions) -> Result<Session> {
         // (They are nobody's: before anything is credited to the account.)
         crew::hire(options.threads)?;
+        let meter = model.meter()?.session();
         let name = model.name().to_owned();
         let inner = {
             let _charge = account.charge();
@@ -110,7 +128,7 @@ impl Session {
             // What could not be refused counts now.
             made.and_then(|inner| scope.settle().map(|()| inner)).map_err(|e| e.at(name))?
         };
-        Ok(Session { inner: Mutex::new(inner), account })
+        Ok(Session { inner: Mutex::new(inner), meter, account })
     }
 
     /// Whom what it holds is credited to.
@@ -127,13 +145,42 @@ impl Session {
     /// Enters, runs once within `time` (zero: for ever), and leaves. Nothing
     /// changes when it fails.
     pub fn run(&self, time: Duration) -> Result<()> {
-        let mut inner = self.lock()?;
+        let mut inner = self.lock().inspect_err(|e| {
+            if e.kind() == Kind::Busy {
+                self.meter.busy();
+            }
+        })?;
+        let begun = self.meter.begin();
+        let outcome = match begun.is_watched() {
+            false => self.run_inside(&mut inner, time),
+            true => self.run_watched(&mut inner, begun, time),
+        };
+        // (Here, where nobody else is: the cells are this thread's.)
+        self.meter.end(begun, outcome.as_ref().err());
+        outcome
+    }
+
+    fn run_inside(&self, inner: &mut Inner, time: Duration) -> Result<()> {
         if inner.is_at_hand() {
             self.account.check()?;
             return inner.run_at_hand(time);
         }
         let _charge = self.account.charge();
-        Entered { inner, account: &self.account, _charge }.run(time)
+        run(inner, &self.account, time)
+    }
+
+    #[cold]
+    fn run_watched(&self, inner: &mut Inner, begun: Begun, time: Duration) -> Result<()> {
+        let mut recorder = inner.recorder.take();
+        let run = || self.run_inside(inner, time);
+        let outcome = profile::watched(&self.meter, begun, &mut recorder, run);
+        inner.recorder = recorder;
+        outcome
+    }
+
+    /// What its runs are counted by.
+    pub fn meter(&self) -> &SessionMeter {
+        &self.meter
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Inner>> {

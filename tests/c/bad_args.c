@@ -28,6 +28,11 @@ static struct outputs {
         inferno_memory_need need;
         unsigned char tail[64];
     } need;
+    struct {
+        inferno_metrics metrics;
+        unsigned char tail[64];
+    } counted;
+    uint64_t number;
     unsigned char buffer[64];
 } out, before;
 
@@ -46,6 +51,7 @@ static void poison(void) {
     out.about.info.struct_size = sizeof out.about.info;
     out.memory.stats.struct_size = sizeof out.memory.stats;
     out.need.need.struct_size = sizeof out.need.need;
+    out.counted.metrics.struct_size = sizeof out.counted.metrics;
 }
 
 static void refused(inferno_status got, inferno_status expected, const char *part, int line,
@@ -80,6 +86,7 @@ static void refused(inferno_status got, inferno_status expected, const char *par
     X(inferno_session_new(m, NULL, &out.session))                                 \
     X(inferno_model_get_memory_stats(m, &out.memory.stats))                       \
     X(inferno_model_set_memory_budget(m, 1, 1))                                   \
+    X(inferno_model_get_metrics(m, &out.counted.metrics))                         \
     X(inferno_model_memory(m, NULL, &out.need.need))
 
 #define SESSION_CALLS(X)                                                          \
@@ -99,6 +106,11 @@ static void refused(inferno_status got, inferno_status expected, const char *par
     X(inferno_session_copy_state(s, out.buffer, sizeof out.buffer))               \
     X(inferno_session_set_state(s, "some bytes", 10))                             \
     X(inferno_session_get_memory_stats(s, &out.memory.stats))                     \
+    X(inferno_session_get_metrics(s, &out.counted.metrics))                       \
+    X(inferno_profile_set_enabled(s, 1))                                          \
+    X(inferno_profile_reset(s))                                                   \
+    X(inferno_profile_copy_table(s, (char *)out.buffer, sizeof out.buffer, &out.count)) \
+    X(inferno_profile_copy_json(s, (char *)out.buffer, sizeof out.buffer, &out.count)) \
     X(inferno_session_set_memory_budget(s, 1, 1))
 
 static float numbers[6] = {1, 2, 3, 4, 5, 6};
@@ -307,12 +319,26 @@ static void plain_free(void *user_data, void *block, size_t size_bytes, size_t a
     free(block);
 }
 
+static void ignore_report(void *user_data, const inferno_metrics *now,
+                          const inferno_metrics *lately) {
+    (void)user_data, (void)now, (void)lately;
+}
+
+static void ignore_crossing(void *user_data, int32_t metric, int32_t is_raised, double value) {
+    (void)user_data, (void)metric, (void)is_raised, (void)value;
+}
+
+static void ignore_event(void *user_data, const inferno_event *event) {
+    (void)user_data, (void)event;
+}
+
 static void inits(void) {
     BAD_INIT(inferno_runtime_options, inferno_runtime_options_init);
     BAD_INIT(inferno_model_options, inferno_model_options_init);
     BAD_INIT(inferno_model_limits, inferno_model_limits_init);
     BAD_INIT(inferno_session_options, inferno_session_options_init);
     BAD_INIT(inferno_run_options, inferno_run_options_init);
+    BAD_INIT(inferno_subscription_options, inferno_subscription_options_init);
 }
 
 static void sized_structs(void) {
@@ -470,6 +496,117 @@ static void plain_values(void) {
     CHECK(inferno_version() == INFERNO_VERSION);
 }
 
+/* ---- Metrics -------------------------------------------------------------------------------- */
+
+/* A text function: nowhere to write, too small a place. */
+#define BAD_TEXT(copy)                                                                      \
+    do {                                                                                    \
+        REFUSED(copy(NULL, 16, &out.count), INVALID_ARGUMENT, "buffer");                    \
+        REFUSED(copy(NULL, 16, NULL), INVALID_ARGUMENT, "buffer");                          \
+        REFUSED(copy(NULL, 0, NULL), INVALID_ARGUMENT, "needed_bytes");                     \
+        REFUSED(copy((char *)out.buffer, 3, NULL), SIZE_MISMATCH, "3 bytes");               \
+    } while (0)
+
+static inferno_status table_of_session(char *buffer, size_t size_bytes, size_t *needed_bytes) {
+    return inferno_profile_copy_table(session, buffer, size_bytes, needed_bytes);
+}
+
+static inferno_status json_of_session(char *buffer, size_t size_bytes, size_t *needed_bytes) {
+    return inferno_profile_copy_json(session, buffer, size_bytes, needed_bytes);
+}
+
+static void metrics_texts(void) {
+    BAD_TEXT(inferno_metrics_copy_openmetrics);
+    BAD_TEXT(inferno_metrics_copy_prometheus);
+    BAD_TEXT(inferno_trace_copy_json);
+    BAD_TEXT(inferno_audit_copy_log);
+    BAD_TEXT(table_of_session);
+    BAD_TEXT(json_of_session);
+    REFUSED(inferno_audit_verify(NULL, 5, &out.number), INVALID_ARGUMENT, "log");
+    REFUSED(inferno_audit_verify("log", 3, NULL), INVALID_ARGUMENT, "record_count");
+    REFUSED(inferno_audit_verify("log", 3, &out.number), INVALID_ARGUMENT, "line 1");
+    REFUSED(inferno_audit_verify(NULL, 0, &out.number), INVALID_ARGUMENT, "line 1");
+    REFUSED(inferno_audit_verify(BAD_UTF8, 2, &out.number), INVALID_ARGUMENT, "UTF-8");
+}
+
+static void metrics_structs(void) {
+    const size_t bad_sizes[] = {0, 1, sizeof(size_t), sizeof out.counted.metrics - 1, SIZE_MAX};
+    inferno_metrics *place = &out.counted.metrics;
+    for (size_t i = 0; i < COUNT_OF(bad_sizes); i++) {
+        place->struct_size = bad_sizes[i];
+        REFUSED(inferno_metrics_snapshot(place), INVALID_ARGUMENT, "struct_size");
+        REFUSED(inferno_metrics_model(0, place), INVALID_ARGUMENT, "struct_size");
+        REFUSED(inferno_model_get_metrics(model, place), INVALID_ARGUMENT, "struct_size");
+        REFUSED(inferno_session_get_metrics(session, place), INVALID_ARGUMENT, "struct_size");
+    }
+    REFUSED(inferno_metrics_snapshot(NULL), INVALID_ARGUMENT, "inferno_metrics");
+    REFUSED(inferno_metrics_model(0, NULL), INVALID_ARGUMENT, "inferno_metrics");
+    REFUSED(inferno_model_get_metrics(model, NULL), INVALID_ARGUMENT, "inferno_metrics");
+    REFUSED(inferno_session_get_metrics(session, NULL), INVALID_ARGUMENT, "inferno_metrics");
+    poison();
+    REFUSED(inferno_metrics_model(SIZE_MAX, place), NOT_FOUND, "names");
+    place->struct_size = sizeof *place + 16;
+    CHECK_OK(inferno_metrics_snapshot(place));
+    CHECK(place->struct_size == sizeof *place + 16 && place->models > 0);
+    for (size_t i = 0; i < sizeof out.counted.tail; i++) {
+        CHECK(out.counted.tail[i] == (i < 16 ? 0 : 0xa5));
+    }
+    poison();
+}
+
+static void subscriptions(void) {
+    uint64_t *number = &out.number;
+    GROWN(inferno_subscription_options) options = {0};
+    REQUIRE_OK(inferno_subscription_options_init(&options.now, sizeof options.now));
+    options.now.driver = INFERNO_METRICS_DRIVER_HOST;
+    BAD_STRUCT(inferno_subscription_options, options,
+               inferno_metrics_subscribe(ignore_report, &options.now, number),
+               CHECK_OK(inferno_metrics_unsubscribe(*number)));
+    inferno_subscription_options good = options.now, bad = good;
+    REFUSED(inferno_metrics_subscribe(NULL, &good, number), INVALID_ARGUMENT, "callback");
+    REFUSED(inferno_metrics_subscribe(ignore_report, &good, NULL), INVALID_ARGUMENT, "subscription");
+    REFUSED(inferno_audit_subscribe(NULL, &good, number), INVALID_ARGUMENT, "callback");
+    REFUSED(inferno_audit_subscribe(ignore_event, &good, NULL), INVALID_ARGUMENT, "subscription");
+    bad.driver = 2;
+    REFUSED(inferno_metrics_subscribe(ignore_report, &bad, number), INVALID_ARGUMENT, "driver is 2");
+    REFUSED(inferno_audit_subscribe(ignore_event, &bad, number), INVALID_ARGUMENT, "driver is 2");
+    bad = good;
+    bad.interval_ns = 999999;
+    REFUSED(inferno_metrics_subscribe(ignore_report, &bad, number), INVALID_ARGUMENT, "interval");
+#define WATCH(metric, raise, clear) \
+    inferno_metrics_watch(metric, NULL, raise, clear, ignore_crossing, &good, number)
+    REFUSED(WATCH(0, 2, 1), INVALID_ARGUMENT, "metric is 0");
+    REFUSED(WATCH(8, 2, 1), INVALID_ARGUMENT, "metric is 8");
+    REFUSED(WATCH(INFERNO_METRIC_RATE, 1, 1), INVALID_ARGUMENT, "two different");
+    REFUSED(WATCH(INFERNO_METRIC_RATE, 0.0 / 0.0, 1), INVALID_ARGUMENT, "two different");
+    REFUSED(WATCH(INFERNO_METRIC_RATE, 1, 1.0 / 0.0), INVALID_ARGUMENT, "two different");
+#undef WATCH
+    REFUSED(inferno_metrics_watch(1, NULL, 2, 1, NULL, &good, number), INVALID_ARGUMENT, "callback");
+    REFUSED(inferno_metrics_watch(1, BAD_UTF8, 2, 1, ignore_crossing, &good, number),
+            INVALID_ARGUMENT, "UTF-8");
+    REFUSED(inferno_metrics_watch(1, NULL, 2, 1, ignore_crossing, &good, NULL), INVALID_ARGUMENT,
+            "subscription");
+    REFUSED(inferno_metrics_export(NULL, 0, &good, number), INVALID_ARGUMENT, "path");
+    REFUSED(inferno_metrics_export(BAD_UTF8, 0, &good, number), INVALID_ARGUMENT, "UTF-8");
+    REFUSED(inferno_metrics_export("/", 0, &good, number), INVALID_ARGUMENT, "path of a file");
+    REFUSED(inferno_metrics_export("/no/such/folder", 0, &good, number), IO, "/no/such/folder");
+    REFUSED(inferno_metrics_export("file", 2, &good, number), INVALID_ARGUMENT, "format is 2");
+    REFUSED(inferno_metrics_export("/tmp/never", 0, &good, NULL), INVALID_ARGUMENT, "subscription");
+    CHECK(fopen("/tmp/never", "r") == NULL);
+    REFUSED(inferno_metrics_unsubscribe(0), NOT_FOUND, "number 0");
+    REFUSED(inferno_metrics_unsubscribe(UINT64_MAX), NOT_FOUND, "number");
+    REFUSED(inferno_metrics_poll((uint64_t *)((char *)&out.number + 1)), INVALID_ARGUMENT,
+            "misaligned");
+    CHECK_OK(inferno_metrics_poll(NULL));
+    REFUSED(inferno_metrics_set_counting(-1), INVALID_ARGUMENT, "is_on is -1");
+    REFUSED(inferno_profile_set_enabled(session, 7), INVALID_ARGUMENT, "is_on is 7");
+    CHECK_OK(inferno_profile_reset(session));
+    REFUSED(inferno_trace_start(1), INVALID_ARGUMENT, "size_bytes");
+    REFUSED(inferno_trace_start(SIZE_MAX), OUT_OF_MEMORY, "trace");
+    CHECK_OK(inferno_trace_stop());
+    CHECK_OK(inferno_audit_set_capacity(32768));
+}
+
 /* ---- Models --------------------------------------------------------------------------------- */
 
 static void loads(void) {
@@ -477,6 +614,10 @@ static void loads(void) {
     inferno_model_options options;
     inferno_model_options_init(&options, sizeof options);
 
+    options.tag = BAD_UTF8;
+    REFUSED(inferno_model_load_memory(bytes.data, bytes.size, &options, &out.model),
+            INVALID_ARGUMENT, "options.tag");
+    options.tag = NULL;
     REFUSED(inferno_model_load(NULL, NULL, &out.model), INVALID_ARGUMENT, "path");
     REFUSED(inferno_model_load(BAD_UTF8, NULL, &out.model), INVALID_ARGUMENT, "path");
     REFUSED(inferno_model_load("no such file.onnx", NULL, &out.model), NOT_FOUND, "no such file");
@@ -947,6 +1088,9 @@ int main(void) {
     RUN(handles);
     RUN(stale_handles);
     RUN(sized_structs);
+    RUN(metrics_texts);
+    RUN(metrics_structs);
+    RUN(subscriptions);
     RUN(loads);
     RUN(queries);
     RUN(tensors);

@@ -251,6 +251,63 @@ void keeps_to_budgets() {
   CHECK(none.error().code() == INFERNO_STATUS_OUT_OF_BUDGET);
 }
 
+void measures() {
+  const auto runtime = inferno::runtime::start();
+  CHECK(runtime);
+  auto loaded = inferno::model::load_default();
+  CHECK(loaded);
+  inferno::session session = make_session(*loaded, 1);
+  int reports = 0, events = 0;
+  const auto by_host = [](void* user_data) {
+    return inferno::subscription_options()
+        .with_driver(INFERNO_METRICS_DRIVER_HOST)
+        .with_interval(std::chrono::milliseconds(1))
+        .with_user_data(user_data);
+  };
+  auto told = inferno::metrics::subscribe(
+      [](void* user_data, const inferno_metrics* now, const inferno_metrics* lately) {
+        *static_cast<int*>(user_data) += now->runs >= lately->runs ? 1 : 1000;
+      },
+      by_host(&reports));
+  CHECK(told && *told);
+  auto heard = inferno::audit::subscribe(
+      [](void* user_data, const inferno_event*) { ++*static_cast<int*>(user_data); },
+      by_host(&events));
+  CHECK(heard);
+  auto watched = inferno::metrics::watch(
+      INFERNO_METRIC_RATE, nullptr, 1, 0.5, [](void*, std::int32_t, std::int32_t, double) {},
+      by_host(nullptr));
+  CHECK(watched);
+  CHECK(session.set_profiling(true) && inferno::trace::start());
+  for (int i = 0; i < 3; i++) CHECK(session.run());
+  CHECK(session.set_profiling(false) && inferno::trace::stop());
+  CHECK(session.metrics()->runs == 3 && loaded->metrics()->runs == 3);
+  CHECK(inferno::metrics::snapshot()->runs == 3 && inferno::metrics::of_model(0)->runs == 3);
+  CHECK(!inferno::metrics::of_model(1));
+  CHECK(session.profile_table()->find("3 runs") == 0);
+  CHECK(session.profile_json()->find("{\"runs\":3,") == 0);
+  CHECK(session.reset_profile());
+  CHECK(inferno::trace::json()->find("\"cat\":\"run\"") != std::string::npos);
+  CHECK(inferno::metrics::openmetrics()->find("inferno_runs_total 3\n") != std::string::npos);
+  CHECK(inferno::metrics::prometheus()->find("# EOF") == std::string::npos);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (reports == 0 && std::chrono::steady_clock::now() < until) {
+    const auto due = inferno::metrics::poll();
+    CHECK(due && due->has_value());
+  }
+  CHECK(reports == 1 && events >= 1);
+  CHECK(inferno::audit::set_capacity(1 << 16));
+  const auto log = inferno::audit::log();
+  CHECK(log && *inferno::audit::verify(*log) >= 1);
+  CHECK(!inferno::audit::verify("not a log"));
+  inferno::subscription moved = *std::move(told);
+  CHECK(moved && !*told);
+  CHECK(inferno::metrics::set_counting(false) && session.run());
+  CHECK(inferno::metrics::set_counting(true) && session.metrics()->runs == 3);
+  CHECK(!inferno::metrics::export_to("/nowhere/at/all", INFERNO_METRICS_FORMAT_PROMETHEUS,
+                                     by_host(nullptr)));
+}
+
 }  // namespace
 
 int main() {
@@ -264,5 +321,6 @@ int main() {
   starts_and_stops();
   isolates();
   keeps_to_budgets();
+  measures();
   std::printf("inferno.hpp %s: ok\n", inferno_version_string());
 }

@@ -6,7 +6,7 @@
 
 use inferno::kernels::{Gemm, Isa, Packed};
 use inferno::model::{LoadOptions, Model, Source};
-use inferno::plan::{Value, profile};
+use inferno::plan::Value;
 use inferno::pool::Budget;
 use inferno::session::{Session, SessionOptions};
 use inferno::tensor::{DType, Shape};
@@ -76,29 +76,31 @@ fn run() -> Result<(), Box<dyn Error>> {
     let model = Model::load(Source::Path(path.into()), &LoadOptions::default())?;
     let account = Session::open_account(&model, Budget::default())?;
     let session = Session::new(model, account, SessionOptions::default())?;
-    let mut session = session.enter()?;
     for (index, value) in values.into_iter().enumerate() {
-        session.set_input(index, value)?;
+        session.enter()?.set_input(index, value)?;
     }
     // A few rounds until caches and pools are warm.
     for _ in 0..3 {
         session.run(Duration::ZERO)?;
     }
-    profile::take();
+    session.meter().set_profiled(true);
     let (mut totals, mut order) = (HashMap::<String, Total>::new(), Vec::new());
     let (mut runs, begun) = (0u32, Instant::now());
     while begun.elapsed() < SPELL || runs < 5 {
         session.run(Duration::ZERO)?;
         runs += 1;
-        for (at, entry) in profile::take().into_iter().enumerate() {
-            let name = format!("{at:>4} {}", entry.name);
+        let entered = session.enter()?;
+        let recorder = entered.profile().ok_or("a run without a profile")?;
+        for (at, (entry, ns)) in recorder.last_run().enumerate() {
+            let step = &recorder.entries()[entry].step;
+            let name = format!("{at:>4} {}", step.name);
             let total = totals.entry(name.clone()).or_insert_with(|| {
                 order.push(name);
                 Total::default()
             });
-            total.times.push(entry.time);
-            (total.flop, total.bytes) = (entry.flop, entry.bytes);
-            (total.is_native, total.is_within) = (entry.is_native, entry.is_within);
+            total.times.push(Duration::from_nanos(ns));
+            (total.flop, total.bytes) = (step.flop, step.bytes);
+            (total.is_native, total.is_within) = (step.is_native, step.is_within);
         }
     }
     let median = |total: &mut Total| {

@@ -152,7 +152,6 @@ impl Recur {
     }
 
     /// Floating-point operations of its products.
-    #[cfg(feature = "profile")]
     pub(crate) fn flop(&self, [steps, batch]: [usize; 2]) -> u64 {
         let of = |w: &Weights| 2 * w.cell().gates() * w.hidden() * (w.input() + w.hidden());
         let each: usize = self.layer.directions.iter().map(|(weights, _)| of(weights)).sum();

@@ -39,7 +39,6 @@ mod split;
 mod tests;
 
 pub(super) use lookup::{Lookup, replace as find_lookups};
-#[cfg(feature = "profile")]
 pub(super) use node::RegionOp;
 pub(super) use node::for_threads;
 pub(super) use partition::compile;
@@ -48,6 +47,7 @@ pub(super) use split::Team;
 use crate::crew;
 use crate::error::Result;
 use crate::kernels::{Aligned, Floats, Isa};
+use crate::metrics::profile;
 use crate::tensor::Shape;
 use crate::work;
 use memory::Mapped;
@@ -119,15 +119,14 @@ impl Step {
         }
     }
 
-    #[cfg(feature = "profile")]
-    fn entry(&self, time: std::time::Duration) -> super::profile::Entry {
+    /// What a profile says of it.
+    fn profiled(&self) -> profile::Step {
         let read: usize = self.reads.iter().map(|spot| spot.len).sum();
         let written: usize = self.writes.iter().map(|(_, len)| *len).sum();
-        super::profile::Entry {
-            name: format!("{:<9} {}", self.op.name(), self.name),
+        profile::Step {
+            name: format!("{} {}", self.op.name(), self.name).into(),
             is_native: true,
             is_within: true,
-            time,
             flop: self.op.flop(),
             bytes: 4 * (read + written) as u64 + self.op.weight_bytes(),
         }
@@ -202,13 +201,24 @@ impl Region {
         arena: &mut Aligned,
         team: Option<&mut Team>,
     ) -> Result<()> {
+        match profile::is_on() {
+            false => self.run_steps::<false>(inputs, arena, team),
+            true => self.run_steps::<true>(inputs, arena, team),
+        }
+    }
+
+    fn run_steps<const WATCHED: bool>(
+        &self,
+        inputs: &dyn Inputs,
+        arena: &mut Aligned,
+        team: Option<&mut Team>,
+    ) -> Result<()> {
         let floats = arena.floats_mut();
         let mut team = team.filter(|_| crew::is_here());
         work::between(|checks| {
             for step in &self.steps {
                 checks.check().map_err(|e| e.at(format_args!("node {}", step.name)))?;
-                #[cfg(feature = "profile")]
-                let begun = std::time::Instant::now();
+                let begun = if WATCHED { profile::now() } else { 0 };
                 memory::split(floats, &step.writes, |writes, gaps| {
                     let reads = Mapped { region: self, step, inputs, gaps };
                     if let Some(team) = &mut team
@@ -219,8 +229,9 @@ impl Region {
                     step.op.run(self.isa, &reads, writes, step.in_place);
                     Ok(())
                 })?;
-                #[cfg(feature = "profile")]
-                super::profile::note(step.entry(begun.elapsed()));
+                if WATCHED {
+                    profile::note((&raw const *step).addr(), begun, || step.profiled());
+                }
             }
             Ok(())
         })

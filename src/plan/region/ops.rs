@@ -251,7 +251,6 @@ impl Op {
 
 impl Op {
     /// What it is called.
-    #[cfg(feature = "profile")]
     pub(super) fn name(&self) -> &'static str {
         match self {
             Op::Product(_) => "product",
@@ -282,7 +281,6 @@ impl Op {
             Op::Deconv(conv) => conv.flop(),
             Op::Attention(attention) => attention.flop(),
             Op::Quant(quant) => quant.flop(),
-            #[cfg(feature = "profile")]
             Op::Recur(layer) => layer.flop(),
             _ => 0,
         }

@@ -272,7 +272,6 @@ impl Quant {
         }
     }
 
-    #[cfg(feature = "profile")]
     pub(super) fn name(&self) -> &'static str {
         match self {
             Quant::Layer(_) => "qlayer",

@@ -32,7 +32,6 @@ impl Layer {
     }
 }
 
-#[cfg(feature = "profile")]
 impl Layer {
     pub(super) fn flop(&self) -> u64 {
         self.layer.flop(self.extent)
