@@ -24,7 +24,12 @@ thread_local! {
 pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
     // Inside, a tensor that cannot be had unwinds to here.
     let scope = Scope::open(u64::MAX);
-    let outcome = panics::caught(body);
+    told(panics::caught(body), &scope)
+}
+
+/// What the caller is told of an outcome: once for all entries.
+#[inline(never)]
+fn told(outcome: std::result::Result<Result<()>, String>, scope: &Scope<'_>) -> inferno_status {
     if let Some(text) = scope.past_soft() {
         log_line!(Warn, "{text}");
     }

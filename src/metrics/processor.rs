@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,7 @@ impl Processor {
     /// Goes on on a thread of its own. Without one it comes back.
     pub fn start(self) -> Result<Running, (Processor, Error)> {
         let hub = self.hub.clone();
-        hub.stop.store(false, Release);
+        hub.stop.store(false, SeqCst);
         let mine = Arc::new(Mutex::new(Some(self)));
         let theirs = mine.clone();
         let builder = std::thread::Builder::new().name("inferno-metrics".into());
@@ -139,11 +139,15 @@ impl Processor {
 
     fn run(mut self) -> Processor {
         pool::begin_thread();
-        while !self.hub.stop.load(Acquire) {
+        loop {
             let wait = self.step(Instant::now()).unwrap_or(LONGEST).min(LONGEST);
+            // Looked at after the channel was emptied: who found it full, so that it
+            // could not wake this thread, had said before that it is to stop.
+            if self.hub.stop.load(SeqCst) {
+                return self;
+            }
             self.first = self.receiver.recv_timeout(wait).ok();
         }
-        self
     }
 }
 
@@ -173,7 +177,7 @@ impl Running {
             std::mem::forget(self.thread);
             return None;
         }
-        self.hub.stop.store(true, Release);
+        self.hub.stop.store(true, SeqCst);
         self.hub.wake();
         self.thread.join().ok().flatten()
     }
