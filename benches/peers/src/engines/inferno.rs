@@ -30,7 +30,7 @@ struct Options {
     threads: u32,
 }
 
-/// `inferno_model_options`, for a cache.
+/// `inferno_model_options`, for a cache; what follows is at its defaults.
 #[repr(C)]
 struct ModelOptions {
     struct_size: usize,
@@ -38,6 +38,7 @@ struct ModelOptions {
     isolation: i32,
     budgets: [u64; 2],
     cache_dir: *const c_char,
+    rest: [usize; 16],
 }
 
 functions!(Api {
@@ -96,6 +97,7 @@ impl Inferno {
                 isolation: 0,
                 budgets: [0; 2],
                 cache_dir: ptr::null(),
+                rest: [0; 16],
             };
             api.must((api.inferno_model_options_init)(&mut options, size_of::<ModelOptions>()))?;
             options.cache_dir = cache.map_or(ptr::null(), CStr::as_ptr);
