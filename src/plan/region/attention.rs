@@ -217,11 +217,13 @@ impl Attention {
                 }
             });
         }
-        if !inner.is_empty() || step < width || result < outer.count * step || step % LINE != 0 {
+        if !inner.is_empty() || step < width || result < outer.count * step {
             return Ok(false);
         }
+        // As many heads as begin with a line of their own.
+        let least = step * (LINE >> step.trailing_zeros().min(LINE.ilog2()));
         let columns = (outer.count - 1) * step + width;
-        team.columns(cost, y, [rows, result, columns], step, |scratch, (from, to), mut y| {
+        team.columns(cost, y, [rows, result, columns], least, |scratch, (from, to), mut y| {
             for begin in (from..to).step_by(step) {
                 let own = y.reborrow().split_columns([rows, result, to - from], begin - from).1;
                 self.turn(isa, of, self.at(begin / step), scratch, own);
