@@ -84,7 +84,8 @@ step hostile-named tests/hostile.sh --named --lib target/release/libinferno.so
 step hostile tests/hostile.sh --cases 400 --lib target/release/libinferno.so
 step isolated tests/hostile.sh --cases 60 --isolation --lib target/release/libinferno.so
 step silent tests/silent.sh
-step overhead benches/overhead.sh
+# (3 % is held by the benchmark itself, on a machine that does nothing else.)
+step overhead benches/overhead.sh --most 10
 step soak tests/soak.sh --runs 400000
 step conformance tests/conformance.sh --lib target/release/libinferno.so --jobs 2 --min-passed 1770
 if [ $quick = no ]; then
