@@ -319,7 +319,7 @@ pub(super) fn switch(what: &str, value: i32) -> Result<bool> {
 
 /// Copies all metrics as OpenMetrics 1.0 text into `buffer`, with a NUL. Serve it as
 /// `application/openmetrics-text; version=1.0.0; charset=utf-8`. Times of runs are a
-/// histogram with four buckets to a power of two, from 1 µs to 17 s.
+/// histogram with four buckets to a power of two, from 128 ns to 17 s.
 ///
 /// Ownership: `buffer` is the caller's. When it is NULL and `size_bytes` 0, only
 /// `needed_bytes` is written; the text may grow until the next call.

@@ -2,7 +2,7 @@
 //! project.
 //!
 //! Times of runs are a histogram with fixed bounds, four to a power of two from
-//! 1 µs to 17 s, rather than a summary of quantiles: histograms of many hosts and
+//! 128 ns to 17 s, rather than a summary of quantiles: histograms of many hosts and
 //! spells of time can be added up, quantiles cannot. A quantile that is computed
 //! from them is exact to its bucket: at most a quarter above the true value, and
 //! a fifth below. A model's series carry its name; sessions, which come and go,
@@ -28,8 +28,8 @@ pub enum Format {
     Prometheus,
 }
 
-/// The shortest bound is 2^10 ns, the longest 2^34 ns.
-const FIRST_BIT: u32 = 10;
+/// The shortest bound is 2^7 ns, which no run is below, the longest 2^34 ns.
+const FIRST_BIT: u32 = 7;
 const LAST_BIT: u32 = 34;
 
 impl Format {
@@ -258,12 +258,12 @@ mod tests {
     #[test]
     fn bounds_end_buckets_and_grow_by_a_quarter_at_the_most() {
         let all: Vec<u64> = bounds().collect();
-        assert_eq!((all[0], all[96], all.len()), ((1 << 10) - 1, (1 << 34) - 1, 97));
+        assert_eq!((all[0], all[108], all.len()), ((1 << 7) - 1, (1 << 34) - 1, 109));
         assert!(all.iter().all(|bound| bucket(bound + 1) == bucket(*bound) + 1));
         assert!(
             all.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] <= pair[0] / 4 + 1)
         );
-        assert!(bucket(all[96]) < BUCKETS);
+        assert!(bucket(all[108]) < BUCKETS);
     }
 
     #[test]
