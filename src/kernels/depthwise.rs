@@ -4,7 +4,7 @@
 use super::each::each;
 use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
-use super::window::{Axis, floats};
+use super::window::{Axis, axes, floats};
 use std::ops::Range;
 
 /// A convolution of each channel with a kernel of its own. What lies before and
@@ -58,15 +58,10 @@ impl Depthwise<'_> {
         len("weights", weights.len(), kernel, channels);
         len("bias", bias.len(), [1, 1], channels);
         len("residual", residual.map_or(y.len(), <[f32]>::len), to, channels);
-        let (rows, columns) = (self.axis(0), self.axis(1));
+        let [rows, columns] = axes!(self);
         if !y.is_empty() {
             image(isa, self, rows, columns, y);
         }
-    }
-
-    fn axis(&self, at: usize) -> Axis {
-        let ends = [self.from[at], self.to[at]];
-        Axis::new(ends, self.kernel[at], self.stride[at], self.dilation[at], self.pad[at])
     }
 }
 

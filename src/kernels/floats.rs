@@ -6,6 +6,7 @@
 //! memory where it does.
 
 use super::Aligned;
+use crate::error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,6 +61,13 @@ impl std::ops::Deref for Floats {
 }
 
 impl Floats {
+    /// The same floats on cache lines of their own, the last of which ends with zeros.
+    pub fn copied(floats: &[f32]) -> error::Result<Floats> {
+        let mut lines = Aligned::zeros(floats.len())?;
+        lines.floats_mut()[..floats.len()].copy_from_slice(floats);
+        Ok(lines.into())
+    }
+
     /// All of them, to write to; none where somebody else has them, too.
     pub fn floats_mut(&mut self) -> Option<&mut [f32]> {
         match &mut self.owner {
@@ -248,9 +256,7 @@ mod tests {
     use super::*;
 
     fn floats(values: &[f32]) -> Floats {
-        let mut lines = Aligned::zeros(values.len()).unwrap();
-        lines.floats_mut()[..values.len()].copy_from_slice(values);
-        lines.into()
+        Floats::copied(values).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
-use super::window::{Axis, floats};
+use super::window::{Axis, axes, floats};
 use serde::{Deserialize, Serialize};
 
 /// What is made of a window's taps.
@@ -60,15 +60,10 @@ impl Pool<'_> {
         let (reads, writes) = (floats(self.from, self.channels), floats(self.to, self.channels));
         assert!(self.x.len() == reads, "x of {} floats, not {reads}", self.x.len());
         assert!(y.len() == writes, "y of {} floats, not {writes}", y.len());
-        let (rows, columns) = (self.axis(0), self.axis(1));
+        let [rows, columns] = axes!(self);
         if !y.is_empty() {
             image(isa, self, rows, columns, y);
         }
-    }
-
-    fn axis(&self, at: usize) -> Axis {
-        let ends = [self.from[at], self.to[at]];
-        Axis::new(ends, self.kernel[at], self.stride[at], self.dilation[at], self.pad[at])
     }
 }
 

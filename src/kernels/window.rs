@@ -98,6 +98,19 @@ impl Axis {
     }
 }
 
+/// The axes of what has `from`, `to`, `kernel`, `stride`, `dilation` and `pad`, pairs of
+/// rows and columns.
+macro_rules! axes {
+    ($windows:expr) => {{
+        let w = &$windows;
+        [0, 1].map(|i: usize| {
+            let ends = [w.from[i], w.to[i]];
+            Axis::new(ends, w.kernel[i], w.stride[i], w.dilation[i], w.pad[i])
+        })
+    }};
+}
+pub(super) use axes;
+
 /// The floats of an image.
 ///
 /// # Panics

@@ -139,11 +139,14 @@ impl Model {
             Some(folder) => Some(Cache::open(folder, options).map_err(named)?),
             None => None,
         };
-        // Its bytes, where it needs all of them at once.
-        let mut whole = None;
+        // Which file it is; or its bytes, where it needs all of them at once.
+        let (mut file, mut whole) = (None, None);
         let known = match (&cache, &source) {
             (None, _) => None,
-            (Some(cache), Source::Path(path)) => cache.known(path),
+            (Some(cache), Source::Path(path)) => {
+                file = Identity::of(path);
+                file.as_ref().and_then(|file| cache.known(file))
+            }
             (Some(_), _) => {
                 let bytes = whole.insert(source.whole(options).map_err(named)?);
                 Some(*blake3::hash(bytes).as_bytes())
@@ -170,10 +173,6 @@ impl Model {
             log_line!(Info, "found {name} in the cache");
             return Ok(made(told, None, Some(Origin { place, options: options.clone() })));
         }
-        let before = match (&source, &cache) {
-            (Source::Path(path), Some(_)) => Identity::of(path),
-            _ => None,
-        };
         let tried = match options.isolation {
             Isolation::None => None,
             Isolation::Process => Some(isolate::tried(&source, options, name).map_err(named)?),
@@ -202,9 +201,7 @@ impl Model {
         // (What else it was read from is in no hash.)
         if let Some(cache) = cache.as_ref().filter(|_| alone) {
             cache.keep_about(&about.hash, &told);
-            if let Source::Path(path) = &source {
-                cache.note(before, path, &about.hash);
-            }
+            file.inspect(|file| cache.note(file, &about.hash));
         }
         let cache = cache.clone().filter(|_| alone);
         let mut model = made(told, Some(Arc::new(content)), None);
@@ -220,8 +217,8 @@ impl Model {
 
     /// What graphs are made of; read now, if it is not there.
     fn content(&self) -> Result<Arc<Content>> {
-        let mut held = self.content.lock();
-        if let Some(content) = &*held {
+        // (The lock is not held while it is read: who reads may be left behind.)
+        if let Some(content) = &*self.content.lock() {
             return Ok(content.clone());
         }
         let origin = self.origin.as_ref();
@@ -239,7 +236,7 @@ impl Model {
             )));
         }
         let content = Arc::new(content);
-        *held = Some(content.clone());
+        *self.content.lock() = Some(content.clone());
         Ok(content)
     }
 

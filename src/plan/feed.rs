@@ -2,6 +2,7 @@
 //! nodes make of them is made before the region runs. Numbers become floats, or
 //! choose rows of a table: the tokens of a text, say.
 
+use super::indices::in_range;
 use super::region::{Inputs, Lookup};
 use crate::error::{self, Result};
 use crate::kernels::{Aligned, Floats, as_floats};
@@ -138,11 +139,9 @@ impl Feed {
         });
         match wrong {
             None => Ok(()),
-            Some(index) => Err(error::run_failed(format!(
-                "index {index} is out of range: expected -{rows} to {} along axis 0",
-                rows as i64 - 1
-            ))
-            .at(format_args!("node {}", self.name))),
+            Some(index) => in_range(index, 0, rows).map_err(|e| {
+                error::run_failed(format!("{e:#}")).at(format_args!("node {}", self.name))
+            }),
         }
     }
 
@@ -159,9 +158,7 @@ impl Feed {
 
     fn rows(table: &[f32], width: usize, of: Which) -> Option<Made> {
         let rows = table.len().checked_div(width)?;
-        let mut lines = Aligned::zeros(table.len()).ok()?;
-        lines.floats_mut()[..table.len()].copy_from_slice(table);
-        Some(Made::Rows { table: lines.into(), rows, width, of })
+        Some(Made::Rows { table: Floats::copied(table).ok()?, rows, width, of })
     }
 }
 

@@ -89,7 +89,8 @@ impl IndexChecks {
     }
 }
 
-fn in_range(index: i64, axis: usize, dim: usize) -> TractResult<()> {
+/// Whether an index, negative ones counting from the end, is within an axis.
+pub(super) fn in_range(index: i64, axis: usize, dim: usize) -> TractResult<()> {
     let dim = dim as i64;
     ensure!(
         (-dim..dim).contains(&index),

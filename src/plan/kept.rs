@@ -3,9 +3,8 @@
 
 use super::Program;
 use super::program::{Direct, Kind};
-use crate::kernels::{Shared, collected, known, placed};
-use crate::model::Shelf;
-use crate::tensor::Shape;
+use crate::kernels::{collected, known, placed};
+use crate::model::{Model, Shelf};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -14,28 +13,42 @@ use std::sync::Arc;
 struct Kept<D> {
     direct: D,
     inputs: Vec<usize>,
-    outputs: Vec<Option<Shape>>,
 }
 
-/// Keeps a program, if it can be.
-pub(super) fn keep(shelf: &Shelf, program: &Program) {
-    let Kind::Direct(direct) = &program.kind else { return };
-    let Program { inputs, outputs, .. } = program;
-    let kept = Kept { direct: &**direct, inputs: inputs.clone(), outputs: outputs.clone() };
-    let (meta, floats) = collected(|| postcard::to_allocvec(&kept));
-    match meta {
-        Ok(meta) => shelf.keep(&meta, &floats),
-        Err(e) => shelf.refuse(e),
+impl Kept<Direct> {
+    fn program(self, memory_bytes: u64) -> Program {
+        let Kept { direct, inputs } = self;
+        let outputs = direct.region.outputs().copied().map(Some).collect();
+        let arena_bytes = Some(direct.arena_bytes());
+        let kind = Kind::Direct(Arc::new(direct));
+        Program { kind, memory_bytes, inputs, outputs, arena_bytes }
     }
 }
 
-/// A program over the weights that others have already.
-pub(super) fn shared(with: &mut Shared, program: Program) -> Program {
+/// Keeps a program of `model` on its shelf, and gives it over the weights that others
+/// have already; as far as there is a shelf, and are others.
+pub(super) fn keep(program: Program, shelf: Option<&Shelf>, model: &Model) -> Program {
+    let shared = model.shared();
     let Kind::Direct(direct) = &program.kind else { return program };
-    let (meta, floats) = collected(|| postcard::to_allocvec(&**direct));
-    let read = |meta: Vec<u8>| known(with.with(floats), || postcard::from_bytes::<Direct>(&meta));
-    match meta.and_then(read) {
-        Ok(direct) => Program { kind: Kind::Direct(Arc::new(direct)), ..program },
+    if shelf.is_none() && shared.is_none() {
+        return program;
+    }
+    let kept = Kept { direct: &**direct, inputs: program.inputs.clone() };
+    let (meta, floats) = collected(|| postcard::to_allocvec(&kept));
+    let meta = match meta {
+        Ok(meta) => meta,
+        Err(e) => {
+            shelf.inspect(|shelf| shelf.refuse(e));
+            return program;
+        }
+    };
+    if let Some(shelf) = shelf {
+        shelf.keep(&meta, &floats);
+    }
+    let Some(shared) = shared else { return program };
+    let floats = shared.lock().with(floats);
+    match known(floats, || postcard::from_bytes::<Kept<Direct>>(&meta)) {
+        Ok(kept) => kept.program(program.memory_bytes),
         // (It is as good with its own.)
         Err(_) => program,
     }
@@ -44,21 +57,15 @@ pub(super) fn shared(with: &mut Shared, program: Program) -> Program {
 /// The program that is kept there, if one is.
 pub(super) fn restored(shelf: &Shelf, memory_bytes: u64) -> Option<Program> {
     let entry = shelf.read()?;
-    let kept = placed(entry.blob()?, || postcard::from_bytes::<Kept<Direct>>(entry.meta()));
-    let Kept { direct, inputs, outputs } = match kept {
-        Ok(kept) => kept,
+    match placed(entry.blob()?, || postcard::from_bytes::<Kept<Direct>>(entry.meta())) {
+        Ok(kept) if kept.direct.is_sound(kept.inputs.len()) => Some(kept.program(memory_bytes)),
+        Ok(_) => {
+            shelf.refuse("it does not agree with itself");
+            None
+        }
         Err(e) => {
             shelf.refuse(e);
-            return None;
+            None
         }
-    };
-    let sizes =
-        direct.region.outputs().zip(&outputs).all(|(a, b)| b.as_ref().is_none_or(|b| a == b));
-    if !direct.is_sound(inputs.len()) || !sizes {
-        shelf.refuse("it does not agree with itself");
-        return None;
     }
-    let arena_bytes = Some(direct.arena_bytes());
-    let kind = Kind::Direct(Arc::new(direct));
-    Some(Program { kind, memory_bytes, inputs, outputs, arena_bytes })
 }

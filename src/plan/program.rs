@@ -111,13 +111,7 @@ impl Program {
             }
             let program =
                 model.imported(spec, move |imported| Program::compile(imported, memory_bytes))?;
-            if let Some(shelf) = &shelf {
-                kept::keep(shelf, &program);
-            }
-            Ok(match model.shared() {
-                Some(shared) => kept::shared(&mut shared.lock(), program),
-                None => program,
-            })
+            Ok(kept::keep(program, shelf.as_ref(), model))
         })
     }
 

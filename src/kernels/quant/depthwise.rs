@@ -5,7 +5,7 @@ use super::QOut;
 use super::finish::Finish;
 use crate::kernels::Isa;
 use crate::kernels::lanes::{Lanes, Scalar, WIDTH};
-use crate::kernels::window::{Axis, floats};
+use crate::kernels::window::{Axis, axes, floats};
 
 /// A convolution of each channel with a kernel of its own. Pairs are of rows and
 /// columns.
@@ -82,7 +82,7 @@ impl QDepthwise<'_> {
         len("start", start.len(), [1, 1], channels);
         len("ground", ground.len(), [1, 1], channels);
         assert!(kernel[0] * kernel[1] <= Self::MOST_TAPS, "{kernel:?} taps");
-        let (rows, columns) = (self.axis(0), self.axis(1));
+        let [rows, columns] = axes!(self);
         let windows = floats(to, 1);
         if windows == 0 || channels == 0 {
             return;
@@ -101,11 +101,6 @@ impl QDepthwise<'_> {
             #[cfg(not(target_arch = "x86_64"))]
             _ => job.scalar(),
         }
-    }
-
-    fn axis(&self, at: usize) -> Axis {
-        let ends = [self.from[at], self.to[at]];
-        Axis::new(ends, self.kernel[at], self.stride[at], self.dilation[at], self.pad[at])
     }
 }
 

@@ -1,6 +1,6 @@
 //! The largest byte of each channel in a window, channels last.
 
-use crate::kernels::window::{Axis, floats};
+use crate::kernels::window::{Axis, axes, floats};
 
 /// A pool over two axes; pairs are of rows and columns.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ impl QPool<'_> {
     pub fn run(self, y: &mut [u8]) {
         let QPool { x, from, to, channels, .. } = self;
         assert_eq!((x.len(), y.len()), (floats(from, channels), floats(to, channels)), "bytes");
-        let (rows, columns) = (self.axis(0), self.axis(1));
+        let [rows, columns] = axes!(self);
         if y.is_empty() {
             return;
         }
@@ -48,11 +48,6 @@ impl QPool<'_> {
                 }
             }
         }
-    }
-
-    fn axis(&self, at: usize) -> Axis {
-        let ends = [self.from[at], self.to[at]];
-        Axis::new(ends, self.kernel[at], self.stride[at], self.dilation[at], self.pad[at])
     }
 }
 

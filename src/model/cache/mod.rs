@@ -95,19 +95,18 @@ impl Cache {
         hash(&[&[&self.key[..]], parts].concat())
     }
 
-    /// The model that the file at `path` is known to be.
-    pub(super) fn known(&self, path: &str) -> Option<Key> {
-        let now = Identity::of(path)?;
-        let (name, key) = self.path(&now);
+    /// The model that a file is known to be.
+    pub(super) fn known(&self, file: &Identity) -> Option<Key> {
+        let (name, key) = self.path(file);
         let (then, model): (Identity, Key) = self.read_plain(&name, &key)?;
-        (then == now).then_some(model)
+        (then == *file).then_some(model)
     }
 
-    /// Notes which model the file at `path` is, if it is still what `before` says.
-    pub(super) fn note(&self, before: Option<Identity>, path: &str, model: &Key) {
-        if let Some(now) = before.filter(|before| Identity::of(path).as_ref() == Some(before)) {
-            let (name, key) = self.path(&now);
-            self.write_plain(&name, &key, &(now, model));
+    /// Notes which model a file was read as, if it is still the same.
+    pub(super) fn note(&self, file: &Identity, model: &Key) {
+        if Identity::of(file.path()).as_ref() == Some(file) {
+            let (name, key) = self.path(file);
+            self.write_plain(&name, &key, &(file, model));
         }
     }
 

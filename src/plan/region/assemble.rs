@@ -6,7 +6,7 @@ use super::memory::{self, Life};
 use super::ops::Op;
 use super::quant::{self, Quant};
 use super::{MOST_WRITES, Place, Region, Spot, Step, split};
-use crate::kernels::{self, Aligned, Floats, Isa};
+use crate::kernels::{self, Floats, Isa};
 use crate::tensor::Shape;
 use std::collections::HashMap;
 use tract_onnx::prelude::{OutletId, TypedModel, TypedNode};
@@ -61,13 +61,6 @@ fn turn(dims: &[usize], to_last: bool) -> Option<Vec<usize>> {
     (c > 1 && h * w > 1).then(|| dims.to_vec())
 }
 
-/// A constant, whose floats are followed by zeros to the end of their cache line.
-fn kept(floats: &[f32]) -> Option<Floats> {
-    let mut lines = Aligned::zeros(floats.len()).ok()?;
-    lines.floats_mut()[..floats.len()].copy_from_slice(floats);
-    Some(lines.into())
-}
-
 impl Assembly {
     fn value(&mut self, origin: Origin, len: usize) -> usize {
         self.values.push(Value { origin, len, is_output: false });
@@ -102,7 +95,7 @@ impl Assembly {
                     kernels::permute(&dims, &[0, 2, 1], &given, &mut floats);
                 }
                 let value = self.value(Origin::Constant(self.constants.len()), floats.len());
-                self.constants.push(kept(&floats)?);
+                self.constants.push(Floats::copied(&floats).ok()?);
                 value
             }
             (None, _, None) => return None,
