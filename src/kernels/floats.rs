@@ -28,6 +28,7 @@ pub struct Floats {
 enum Owner {
     Lines(Arc<Aligned>),
     Blob { _blob: Blob },
+    Other { _owner: Arc<dyn Send + Sync> },
 }
 
 // SAFETY: the floats are read only, but by `floats_mut`, for which this has to be
@@ -68,11 +69,24 @@ impl Floats {
         Ok(lines.into())
     }
 
+    /// Those that `owner` gives, in their place; none where that does not begin with a
+    /// cache line.
+    pub fn owned_by<T: AsRef<[f32]> + Send + Sync + 'static>(owner: Arc<T>) -> Option<Floats> {
+        let floats = T::as_ref(&owner);
+        let (from, len) = (floats.as_ptr(), floats.len());
+        // (What an `Arc` has stays where it is, and nobody can change it.)
+        from.addr().is_multiple_of(LINE).then_some(Floats {
+            from,
+            len,
+            owner: Owner::Other { _owner: owner },
+        })
+    }
+
     /// All of them, to write to; none where somebody else has them, too.
     pub fn floats_mut(&mut self) -> Option<&mut [f32]> {
         match &mut self.owner {
             Owner::Lines(lines) => Some(Arc::get_mut(lines)?.floats_mut()),
-            Owner::Blob { .. } => None,
+            Owner::Blob { .. } | Owner::Other { .. } => None,
         }
     }
 
@@ -80,7 +94,8 @@ impl Floats {
     fn is_shared(&self) -> bool {
         match &self.owner {
             Owner::Lines(lines) => Arc::strong_count(lines) > 1,
-            Owner::Blob { .. } => true,
+            // (As far as is known.)
+            Owner::Blob { .. } | Owner::Other { .. } => true,
         }
     }
 

@@ -28,6 +28,7 @@ mod binary;
 mod blend;
 mod cells;
 mod copy;
+mod deferred;
 mod depthwise;
 mod each;
 mod floats;

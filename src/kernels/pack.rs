@@ -1,7 +1,8 @@
 //! Matrices as the matrix kernels read them: in panels of 16 columns.
 
+use super::deferred::Deferred;
 use crate::error::{self, Result};
-use crate::kernels::{Aligned, Floats, Isa};
+use crate::kernels::{Aligned, Isa};
 use serde::{Deserialize, Serialize};
 
 /// Columns of a panel.
@@ -14,7 +15,7 @@ pub(super) const PANEL: usize = 16;
 pub struct Packed {
     k: usize,
     n: usize,
-    floats: Floats,
+    floats: Deferred,
 }
 
 impl std::fmt::Debug for Packed {
@@ -27,14 +28,19 @@ impl Packed {
     /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
     pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Result<Packed> {
         let mut lines = room(k, n)?;
-        let panels = lines.floats_mut().chunks_exact_mut((k * PANEL).max(1));
-        for (panel, to) in (0..n).step_by(PANEL).zip(panels) {
-            for (p, line) in to.chunks_exact_mut(PANEL).enumerate() {
-                let columns = line.iter_mut().zip(panel..n);
-                columns.for_each(|(to, j)| *to = at(p, j));
-            }
-        }
+        write(k, n, at, lines.floats_mut());
         Ok(Packed { k, n, floats: lines.into() })
+    }
+
+    /// The same when it is [finished](Packed::pack): until then it cannot be read.
+    ///
+    /// Fails when there is no such matrix.
+    pub fn later_of(
+        k: usize,
+        n: usize,
+        at: impl Fn(usize, usize) -> f32 + Send + Sync + 'static,
+    ) -> Result<Packed> {
+        Packed::later(k, n, move |to| write(k, n, at, to))
     }
 
     /// Packs the matrix whose element at row `p`, column `j` is
@@ -55,6 +61,26 @@ impl Packed {
         Ok(Packed { k, n, floats: lines.into() })
     }
 
+    /// A matrix that `pack` writes when it is [finished](Packed::pack), over the zeros
+    /// of [`packed_len`] floats, as [`pack_into`] would. Until then it cannot be read.
+    ///
+    /// Fails when there is no such matrix.
+    pub fn later(
+        k: usize,
+        n: usize,
+        pack: impl FnOnce(&mut [f32]) + Send + Sync + 'static,
+    ) -> Result<Packed> {
+        Ok(Packed { k, n, floats: Deferred::later(floats_of(k, n)?, pack) })
+    }
+
+    /// Packs it, unless it is. What it is made of is let go of.
+    ///
+    /// Fails when there is no memory.
+    pub fn pack(&mut self) -> Result<()> {
+        let Packed { k, n, floats } = self;
+        floats.make().map_err(|e| e.at(format_args!("{k} by {n} packed floats")))
+    }
+
     /// Multiplies each column with one of `by`.
     ///
     /// # Panics
@@ -62,12 +88,14 @@ impl Packed {
     /// When there are not as many.
     pub fn scale_columns(&mut self, by: &[f32]) {
         assert!(by.len() == self.n, "{} factors for {} columns", by.len(), self.n);
-        let floats = self.floats.floats_mut().expect("weights that nobody else has yet");
-        for (panel, by) in floats.chunks_exact_mut((self.k * PANEL).max(1)).zip(by.chunks(PANEL)) {
-            for line in panel.chunks_exact_mut(PANEL) {
-                line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+        let (by, of_panel) = (by.to_vec(), (self.k * PANEL).max(1));
+        self.floats.change(move |floats| {
+            for (panel, by) in floats.chunks_exact_mut(of_panel).zip(by.chunks(PANEL)) {
+                for line in panel.chunks_exact_mut(PANEL) {
+                    line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+                }
             }
-        }
+        });
     }
 
     /// Rows.
@@ -82,21 +110,39 @@ impl Packed {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.floats)
+        self.floats.len() * size_of::<f32>()
     }
 
     /// The matrix, to multiply with.
+    ///
+    /// # Panics
+    ///
+    /// When it is not packed yet.
     #[inline]
     pub fn as_packed(&self) -> PackedRef<'_> {
         PackedRef { k: self.k, n: self.n, panels: &self.floats }
     }
 }
 
-/// Memory for `k` by `n`, zeros.
-fn room(k: usize, n: usize) -> Result<Aligned> {
+/// Writes the matrix whose element at row `p`, column `j` is `at(p, j)`, over zeros.
+fn write(k: usize, n: usize, at: impl Fn(usize, usize) -> f32, to: &mut [f32]) {
+    for (panel, to) in (0..n).step_by(PANEL).zip(to.chunks_exact_mut((k * PANEL).max(1))) {
+        for (p, line) in to.chunks_exact_mut(PANEL).enumerate() {
+            let columns = line.iter_mut().zip(panel..n);
+            columns.for_each(|(to, j)| *to = at(p, j));
+        }
+    }
+}
+
+/// Floats of a packed matrix of `k` by `n`.
+fn floats_of(k: usize, n: usize) -> Result<usize> {
     let count = n.checked_next_multiple_of(PANEL).and_then(|columns| columns.checked_mul(k));
-    let count = count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
-    Aligned::zeros(count).map_err(|e| e.at(format_args!("{k} by {n} packed floats")))
+    count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))
+}
+
+/// Memory for them, zeros.
+fn room(k: usize, n: usize) -> Result<Aligned> {
+    Aligned::zeros(floats_of(k, n)?).map_err(|e| e.at(format_args!("{k} by {n} packed floats")))
 }
 
 /// A packed matrix that lies somewhere: in a [`Packed`], or where [`pack_into`]

@@ -5,7 +5,7 @@ use super::memo::{InputSpec, Specialisation};
 use super::operators::framework;
 use super::vet::Spent;
 use super::weights::datum_type;
-use super::{Limits, Model, PortInfo};
+use super::{Content, Limits, Model, PortInfo};
 use crate::error::{Error, Kind, Result};
 use crate::log::log_line;
 use crate::work;
@@ -33,9 +33,7 @@ pub struct Imported {
 /// Builds the graph of `model` at `spec`.
 pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     let (begun, mut vetting) = (Instant::now(), Spent::default());
-    let content = model.content()?;
-    let mut graph = content.graph.clone();
-    let mut weights = content.weights.clone();
+    let Content { mut graph, opsets, mut weights } = model.content_for_graph()?;
     let mut inputs = Vec::new();
     let mut shapes = HashMap::new();
     for (index, (port, spec)) in model.inputs().iter().zip(&spec.inputs).enumerate() {
@@ -56,15 +54,12 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     // Symbols mean nothing any more, and what an output says is not needed.
     forget_symbols(&mut graph);
     carry_outputs(&mut graph, &weights);
-    let opset = super::vet::opset(&content.opsets, "");
+    let opset = super::vet::opset(&opsets, "");
     lower::rewrite(&mut graph, opset)?;
-    let proto = pb::ModelProto {
-        opset_import: content.opsets.clone(),
-        graph: Some(graph),
-        ..Default::default()
-    };
+    let proto = pb::ModelProto { opset_import: opsets, graph: Some(graph), ..Default::default() };
     let parsed = framework().parse(&proto, None).map_err(|e| refusal(&e))?;
-    let graph = with_weights(parsed, &weights, inputs.len()).map_err(|e| refusal(&e))?;
+    drop(proto);
+    let graph = with_weights(parsed, weights, inputs.len()).map_err(|e| refusal(&e))?;
     work::check()?;
     let graph = typed(graph, model, &inputs, &mut vetting).map_err(|e| refusal(&e))?;
     vetting.on(|| check_sizes(&graph, &model.limits))?;
@@ -128,7 +123,7 @@ fn carry_outputs(graph: &mut pb::GraphProto, weights: &HashMap<String, Arc<Tenso
 /// it did not know.
 fn with_weights(
     parsed: ParseResult,
-    weights: &HashMap<String, Arc<Tensor>>,
+    weights: HashMap<String, Arc<Tensor>>,
     inputs: usize,
 ) -> TractResult<InferenceModel> {
     let ParseResult { mut model, unresolved_inputs, outlets_by_name } = parsed;

@@ -73,7 +73,7 @@ pub struct Model {
     name: CString,
     told: Told,
     content: Mutex<Option<Arc<Content>>>,
-    /// Where the content is, while it is not there.
+    /// Where the content can be read again, when it is not there.
     origin: Option<Origin>,
     cache: Option<Cache>,
     /// Packed weights, by the programs of several shapes.
@@ -95,6 +95,7 @@ struct Told {
 }
 
 /// What graphs are made of.
+#[derive(Clone)]
 struct Content {
     /// Without its weights.
     graph: pb::GraphProto,
@@ -203,8 +204,15 @@ impl Model {
             cache.keep_about(&about.hash, &told);
             file.inspect(|file| cache.note(file, &about.hash));
         }
+        // Files that were tried are not trusted twice.
+        let origin = match (&source, alone && tried.is_none()) {
+            (Source::Path(path), true) => {
+                Some(Origin { place: Place::Path(path.clone()), options: options.clone() })
+            }
+            _ => None,
+        };
         let cache = cache.clone().filter(|_| alone);
-        let mut model = made(told, Some(Arc::new(content)), None);
+        let mut model = made(told, Some(Arc::new(content)), origin);
         model.cache = cache;
         Ok(model)
     }
@@ -238,6 +246,17 @@ impl Model {
         let content = Arc::new(content);
         *self.content.lock() = Some(content.clone());
         Ok(content)
+    }
+
+    /// The same for a graph: taken, where no other graph is expected and it could be read
+    /// again, so that weights go as the graph lets go of them.
+    fn content_for_graph(&self) -> Result<Content> {
+        let content = self.content()?;
+        let on_disk = matches!(self.origin, Some(Origin { place: Place::Path(_), .. }));
+        if on_disk && self.shared().is_none() {
+            *self.content.lock() = None;
+        }
+        Ok(Arc::try_unwrap(content).unwrap_or_else(|content| (*content).clone()))
     }
 
     /// What messages call it.

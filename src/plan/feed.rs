@@ -3,9 +3,9 @@
 //! choose rows of a table: the tokens of a text, say.
 
 use super::indices::in_range;
-use super::region::{Inputs, Lookup};
+use super::region::{Inputs, Lookup, Raw};
 use crate::error::{self, Result};
-use crate::kernels::{Aligned, Floats, as_floats};
+use crate::kernels::{Aligned, Floats};
 use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::*;
@@ -156,9 +156,9 @@ impl Feed {
         self.input < inputs && table
     }
 
-    fn rows(table: &[f32], width: usize, of: Which) -> Option<Made> {
-        let rows = table.len().checked_div(width)?;
-        Some(Made::Rows { table: Floats::copied(table).ok()?, rows, width, of })
+    fn rows(table: Raw, width: usize, of: Which) -> Option<Made> {
+        let rows = table.as_ref().len().checked_div(width)?;
+        Some(Made::Rows { table: table.lines()?, rows, width, of })
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) struct Fed {
 fn made(graph: &TypedModel, node: &TypedNode, slot: usize) -> Option<Made> {
     if let Some(lookup) = node.op_as::<Lookup>() {
         let (rows, width, first) = lookup.rows();
-        return Feed::rows(rows, width, Which::From(first));
+        return Feed::rows(rows.clone(), width, Which::From(first));
     }
     if node.op_as::<Cast>().is_some_and(|cast| cast.to == f32::datum_type()) {
         return Some(Made::Floats);
@@ -184,10 +184,8 @@ fn made(graph: &TypedModel, node: &TypedNode, slot: usize) -> Option<Made> {
     if gather.axis != 0 || gather.output_type.is_some() || slot != 1 || table.rank() == 0 {
         return None;
     }
-    let plain = table.datum_type() == f32::datum_type() && table.try_as_plain_ram().is_ok();
-    let floats = plain.then(|| as_floats(table.as_bytes())).flatten()?;
     let width = table.shape()[1..].iter().product();
-    (floats.len() == table.len()).then(|| Feed::rows(floats, width, Which::Counted)).flatten()
+    Feed::rows(Raw::of(&table)?, width, Which::Counted)
 }
 
 /// Whether a node gives the numbers that it reads as they are.
@@ -291,15 +289,15 @@ mod tests {
         assert_eq!(run(&small, vec![255, 7]).unwrap(), [255.0, 7.0]);
         assert!(run(&cast, bytes(&[1])).is_err(), "of another size");
 
-        let table = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let counted = Feed::rows(&table, 2, Which::Counted).unwrap();
+        let table = Raw::of(&tensor1(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).into_arc_tensor()).unwrap();
+        let counted = Feed::rows(table.clone(), 2, Which::Counted).unwrap();
         let counted = feed(DType::I64, 3, counted);
         assert_eq!(run(&counted, bytes(&[2, 0, -1])).unwrap(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
         for past in [3, -4, i64::MIN, i64::MAX] {
             let refused = run(&counted, bytes(&[0, past, 1])).unwrap_err();
             assert!(refused.detail().contains(&format!("index {past} is out of range")));
         }
-        let from = Feed::rows(&table, 2, Which::From(10)).unwrap();
+        let from = Feed::rows(table.clone(), 2, Which::From(10)).unwrap();
         let from = feed(DType::I64, 3, from);
         let rows = run(&from, bytes(&[11, 13, i64::MIN])).unwrap();
         assert_eq!(rows, [3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);

@@ -124,7 +124,9 @@ impl Program {
         let outputs = shapes().map_err(|e| unsupported(&e))?;
         let whole = if has_regions() { Direct::compile(&mut graph) } else { Ok(None) };
         let (kind, arena_bytes) = match whole.map_err(|e| unsupported(&e))? {
-            Some(direct) => {
+            Some(mut direct) => {
+                drop(graph);
+                direct.region.pack()?;
                 let bytes = direct.arena_bytes();
                 (Kind::Direct(Arc::new(direct)), Some(bytes))
             }

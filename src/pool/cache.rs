@@ -192,6 +192,22 @@ impl Cache {
         }
     }
 
+    /// The thread's shard.
+    pub(super) fn shard(&self) -> usize {
+        self.open();
+        self.shard.get()
+    }
+
+    /// Takes from `shard` from now on, as the thread does that waits for this one: what
+    /// that one gave back is here at hand.
+    pub(super) fn join(&self, shard: usize) {
+        self.open();
+        if self.is_open() && self.shard.get() != shard {
+            shard::join(shard);
+            shard::leave(self.shard.replace(shard));
+        }
+    }
+
     /// A block of the host's: what is the host's is never kept.
     #[cold]
     fn pass(&self, class: usize) -> *mut u8 {

@@ -63,7 +63,7 @@ pub(super) struct Ledger {
     refused: Cell<u64>,
     /// An account whose soft budget was passed and not told; 0 is the runtime's.
     passed: Cell<Option<Id>>,
-    cache: Cache,
+    pub(super) cache: Cache,
 }
 
 thread_local! {

@@ -7,20 +7,25 @@ use super::ledger::{self, Cause, Ledger, Shortage};
 use crate::error::{self, Error, Result};
 use std::marker::PhantomData;
 
-/// The account that a thread works for, for another thread to do the same. It
-/// is the caller's matter that the account stays open for as long.
+/// The account that a thread works for and where it takes its memory, for another
+/// thread to do the same while it waits. It is the caller's matter that the account stays
+/// open for as long.
 #[derive(Debug, Clone, Copy)]
-pub struct Working(Id);
+pub struct Working {
+    account: Id,
+    shard: usize,
+}
 
 impl Working {
     /// The calling thread's.
     pub fn here() -> Working {
-        Working(ledger::account())
+        Working { account: ledger::account(), shard: ledger::with(|l| l.cache.shard()) }
     }
 
     /// What this thread takes is credited to it, until the answer is dropped.
     pub fn charge(&self) -> Charge<'_> {
-        Charge::of(self.0)
+        ledger::with(|l| l.cache.join(self.shard));
+        Charge::of(self.account)
     }
 }
 

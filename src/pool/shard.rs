@@ -60,6 +60,11 @@ pub(super) fn assign() -> usize {
     shard
 }
 
+/// Another thread of this shard, which works while one of its threads waits.
+pub(super) fn join(shard: usize) {
+    THREADS[shard].fetch_add(1, Ordering::Relaxed);
+}
+
 /// A thread of this shard ends.
 pub(super) fn leave(shard: usize) {
     THREADS[shard].fetch_sub(1, Ordering::Relaxed);
@@ -361,14 +366,31 @@ impl Shard {
             Chunk::init(chunk, head);
             let header = (*chunk).body.touched() * head.kind.unit();
             COMMITTED.fetch_add(header, Ordering::Relaxed);
-            let list = self.list(head.kind);
-            (*chunk).body.next = *list;
-            if !list.is_null() {
-                (**list).body.prev = chunk;
-            }
-            *list = chunk;
+            self.enlist(chunk);
         }
         chunk
+    }
+
+    /// Puts a chunk into its list. Regions are few and large: the oldest is first, so that
+    /// its holes are filled before fresh memory is touched, and the newest becomes empty.
+    /// Of the many of pages the newest is first, which has room.
+    unsafe fn enlist(&mut self, chunk: *mut Chunk) {
+        // SAFETY: chunks of the list are mapped, and this one is.
+        unsafe {
+            let kind = (*chunk).head.kind;
+            let (mut before, mut after) = (null_mut::<Chunk>(), *self.list(kind));
+            while kind == Kind::Region && !after.is_null() {
+                (before, after) = (after, (*after).body.next);
+            }
+            ((*chunk).body.prev, (*chunk).body.next) = (before, after);
+            if !after.is_null() {
+                (*after).body.prev = chunk;
+            }
+            match before.is_null() {
+                true => *self.list(kind) = chunk,
+                false => (*before).body.next = chunk,
+            }
+        }
     }
 
     unsafe fn give(&mut self, block: *mut u8, class: usize) {

@@ -19,7 +19,7 @@
 //! less than it.
 
 use super::aligned::Aligned;
-use super::floats::Floats;
+use super::deferred::Deferred;
 use super::gemm::{Gemm, Panel};
 use super::isa::Isa;
 use super::lanes::WIDTH;
@@ -73,7 +73,7 @@ pub struct Filter {
     channels: usize,
     filters: usize,
     /// A packed matrix for each place of a tile, one after the other.
-    matrices: Floats,
+    matrices: Deferred,
 }
 
 impl Filter {
@@ -96,15 +96,43 @@ impl Filter {
         filters: usize,
         weights: &[f32],
     ) -> Result<Filter> {
-        let len = filters.checked_next_multiple_of(WIDTH).and_then(|n| n.checked_mul(channels));
-        let all = len.and_then(|len| len.checked_mul(tile.products()));
-        let (Some(len), Some(all)) = (len, all) else {
-            let what = format!("{filters} filters of {channels} channels");
-            return Err(error::limit_exceeded(what));
-        };
+        let [len, all] = Self::floats_of(tile, channels, filters)?;
         let mut matrices = Aligned::zeros(all)?;
         filters::transform(isa, tile, [filters, channels], weights, len, matrices.floats_mut());
         Ok(Filter { tile, channels, filters, matrices: matrices.into() })
+    }
+
+    /// The same when it is [packed](Filter::pack): until then it cannot be read.
+    ///
+    /// Fails when there is no such filter; to pack it panics when there are not as many
+    /// weights.
+    pub fn later<W: AsRef<[f32]> + Send + Sync + 'static>(
+        tile: Tile,
+        channels: usize,
+        filters: usize,
+        weights: W,
+    ) -> Result<Filter> {
+        let [len, all] = Self::floats_of(tile, channels, filters)?;
+        let matrices = Deferred::later(all, move |to| {
+            filters::transform(Isa::best(), tile, [filters, channels], weights.as_ref(), len, to);
+        });
+        Ok(Filter { tile, channels, filters, matrices })
+    }
+
+    /// Transforms the weights, unless they are.
+    ///
+    /// Fails when there is no memory.
+    pub fn pack(&mut self) -> Result<()> {
+        self.matrices.make()
+    }
+
+    /// Floats of one matrix, and of all.
+    fn floats_of(tile: Tile, channels: usize, filters: usize) -> Result<[usize; 2]> {
+        let len = filters.checked_next_multiple_of(WIDTH).and_then(|n| n.checked_mul(channels));
+        let all = len.and_then(|len| len.checked_mul(tile.products()));
+        len.zip(all).map(|(len, all)| [len, all]).ok_or_else(|| {
+            error::limit_exceeded(format!("{filters} filters of {channels} channels"))
+        })
     }
 
     /// Multiplies each filter with one of `by`.
@@ -114,14 +142,15 @@ impl Filter {
     /// When there are not as many.
     pub fn scale(&mut self, by: &[f32]) {
         assert!(by.len() == self.filters, "{} factors for {} filters", by.len(), self.filters);
-        let panels = by.chunks(WIDTH).cycle();
-        let floats = self.matrices.floats_mut().expect("weights that nobody else has yet");
-        let all = floats.chunks_exact_mut((self.channels * WIDTH).max(1));
-        for (panel, by) in all.zip(panels) {
-            for line in panel.chunks_exact_mut(WIDTH) {
-                line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+        let (by, of_panel) = (by.to_vec(), (self.channels * WIDTH).max(1));
+        self.matrices.change(move |floats| {
+            let all = floats.chunks_exact_mut(of_panel);
+            for (panel, by) in all.zip(by.chunks(WIDTH).cycle()) {
+                for line in panel.chunks_exact_mut(WIDTH) {
+                    line.iter_mut().zip(by).for_each(|(v, by)| *v *= by);
+                }
             }
-        }
+        });
     }
 
     /// Channels of what is convolved.
@@ -141,7 +170,7 @@ impl Filter {
 
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.matrices)
+        self.matrices.len() * size_of::<f32>()
     }
 
     /// The matrix of a place.

@@ -1,7 +1,7 @@
 //! The steps of many nodes as one region.
 
 use super::fuse;
-use super::lower::{Lowered, Ref, floats};
+use super::lower::{Lowered, Raw, Ref};
 use super::memory::{self, Life};
 use super::ops::Op;
 use super::quant::{self, Quant};
@@ -88,14 +88,20 @@ impl Assembly {
                 value
             }
             (_, turned, Some(constant)) => {
-                // Indices, and weights that nobody reads, have no value here.
-                let mut floats = floats(constant).unwrap_or(&[]).to_vec();
-                if let (Some(dims), true) = (turned, last) {
-                    let given = floats.clone();
-                    kernels::permute(&dims, &[0, 2, 1], &given, &mut floats);
-                }
-                let value = self.value(Origin::Constant(self.constants.len()), floats.len());
-                self.constants.push(Floats::copied(&floats).ok()?);
+                let raw = Raw::of(constant);
+                let len = raw.as_ref().map_or(0, |raw| raw.as_ref().len());
+                let floats = match (raw, turned) {
+                    (Some(raw), Some(dims)) if last => {
+                        let mut turned = vec![0.0; len];
+                        kernels::permute(&dims, &[0, 2, 1], raw.as_ref(), &mut turned);
+                        Floats::copied(&turned).ok()?
+                    }
+                    (Some(raw), _) => raw.lines()?,
+                    // Indices, and weights that nobody reads, have no value here.
+                    (None, _) => Floats::copied(&[]).ok()?,
+                };
+                let value = self.value(Origin::Constant(self.constants.len()), len);
+                self.constants.push(floats);
                 value
             }
             (None, _, None) => return None,

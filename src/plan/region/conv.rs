@@ -69,19 +69,21 @@ fn geometry(context: &Context, op: &Conv) -> Option<Geometry> {
 /// The weights of taps `taps`, packed: a row for each tap and channel, a column
 /// for each filter.
 fn packed(context: &Context, op: &Conv, g: &Geometry, taps: [usize; 2]) -> Option<Packed> {
-    let data = context.floats(1)?;
+    let data = context.raw(1)?;
     let Geometry { channels, filters, kernel, .. } = *g;
-    if data.len() != channels * filters * kernel {
+    if data.as_ref().len() != channels * filters * kernel {
         return None;
     }
-    let strides = |tap: usize, channel: usize, filter: usize| match op.kernel_fmt {
+    let format = op.kernel_fmt;
+    let place = move |tap: usize, channel: usize, filter: usize| match format {
         KernelFormat::OIHW => (filter * channels + channel) * kernel + tap,
         KernelFormat::HWIO => (tap * channels + channel) * filters + filter,
         KernelFormat::OHWI => (filter * kernel + tap) * channels + channel,
     };
-    let at =
-        |row: usize, filter: usize| data[strides(taps[0] + row / channels, row % channels, filter)];
-    Packed::new((taps[1] - taps[0]) * channels, filters, at).ok()
+    let at = move |row: usize, filter: usize| {
+        data.as_ref()[place(taps[0] + row / channels, row % channels, filter)]
+    };
+    Packed::later_of((taps[1] - taps[0]) * channels, filters, at).ok()
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {

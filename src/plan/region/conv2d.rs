@@ -11,9 +11,10 @@ mod split;
 
 use super::depthwise::Depthwise;
 use super::fuse::Tail;
-use super::lower::{Context, Lowered, Ref};
+use super::lower::{Context, Lowered, Raw, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
+use crate::error::Result;
 use crate::kernels::{self, Filter, Isa, Packed, Pieces, Tile, Winograd};
 use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
@@ -314,6 +315,13 @@ impl Conv2d {
         2 * (self.batch * self.geometry.outputs() * depth) as u64
     }
 
+    pub(super) fn pack(&mut self) -> Result<()> {
+        match &mut self.weights {
+            Weights::Windows(groups) => groups.iter_mut().try_for_each(Packed::pack),
+            Weights::Winograd(filter) => filter.pack(),
+        }
+    }
+
     pub(super) fn weight_bytes(&self) -> u64 {
         match &self.weights {
             Weights::Windows(groups) => groups.iter().map(|packed| packed.bytes() as u64).sum(),
@@ -322,17 +330,24 @@ impl Conv2d {
     }
 }
 
-/// The weights of a group, which lie filter by filter.
-fn packed(weights: &[f32], filters: usize, channels: usize) -> Option<Packed> {
-    let depth = weights.len() / filters;
-    let taps = depth / channels;
-    if taps == 1 {
-        return Packed::from_strided(depth, filters, weights, 1, depth).ok();
-    }
-    // A row for each tap of a channel; those of a tap follow each other.
-    let mut by_tap = vec![0.0; weights.len()];
-    kernels::permute(&[filters, channels, taps], &[0, 2, 1], weights, &mut by_tap);
-    Packed::from_strided(depth, filters, &by_tap, 1, depth).ok()
+/// The weights of a group, which lie filter by filter: from the `from`th on.
+fn packed(raw: Raw, from: usize, [filters, channels, taps]: [usize; 3]) -> Option<Packed> {
+    let depth = channels * taps;
+    let pack = move |to: &mut [f32]| {
+        let weights = &raw.as_ref()[from..from + filters * depth];
+        let mut by_tap = Vec::new();
+        // A row for each tap of a channel; those of a tap follow each other.
+        let rows = match taps {
+            1 => weights,
+            _ => {
+                by_tap.resize(weights.len(), 0.0);
+                kernels::permute(&[filters, channels, taps], &[0, 2, 1], weights, &mut by_tap);
+                &by_tap
+            }
+        };
+        kernels::pack_into(Isa::best(), depth, filters, rows, 1, depth, to);
+    };
+    Packed::later(depth, filters, pack).ok()
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {
@@ -345,7 +360,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let (channels, len) = (geometry.channels, context.output(0)?.iter().product());
     let own = channels / op.group;
     let depth = own * geometry.kernel[0] * geometry.kernel[1];
-    let weights = context.floats(1)?;
+    let (weights, raw) = (context.floats(1)?, context.raw(1)?);
     let whole = channels.is_multiple_of(op.group) && filters.is_multiple_of(op.group);
     if !whole || weights.len() != filters * depth || len != batch * geometry.outputs() {
         return None;
@@ -359,10 +374,11 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         .then(|| Tile::of(channels, filters, geometry.to))
         .flatten();
     let weights = if let Some(tile) = tile {
-        Weights::Winograd(Filter::new(tile, channels, filters, weights).ok()?)
+        Weights::Winograd(Filter::later(tile, channels, filters, raw).ok()?)
     } else {
-        let groups = weights.chunks_exact(weights.len() / op.group);
-        let groups = groups.map(|group| packed(group, filters / op.group, own));
+        let (each, of_group) = (filters / op.group, weights.len() / op.group);
+        let dims = [each, own, depth / own];
+        let groups = (0..op.group).map(|group| packed(raw.clone(), group * of_group, dims));
         Weights::Windows(groups.collect::<Option<Vec<_>>>()?)
     };
     let conv = Conv2d { geometry, batch, weights, bias, tail: Tail::default() };

@@ -8,6 +8,7 @@ use super::fuse::Tail;
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
+use crate::error::Result;
 use crate::kernels::{self, Isa, Packed};
 use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::cnn::{Deconv as Given, KernelFormat};
@@ -75,6 +76,10 @@ impl Deconv {
         2 * (self.batch * self.geometry.outputs() * self.geometry.channels) as u64
     }
 
+    pub(super) fn pack(&mut self) -> Result<()> {
+        self.weights.iter_mut().try_for_each(Packed::pack)
+    }
+
     pub(super) fn weight_bytes(&self) -> u64 {
         self.weights.iter().map(|packed| packed.bytes() as u64).sum()
     }
@@ -85,7 +90,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let (spec, filters) = (&op.pool_spec, op.pool_spec.output_channels);
     let (geometry, batch) = Geometry::of_windows(context, spec, filters)?;
     let Geometry { channels, kernel: [rows, columns], .. } = geometry;
-    let weights = context.floats(1)?;
+    let (weights, raw) = (context.floats(1)?, context.raw(1)?);
     let len = context.output(0)?.iter().product();
     let plain = op.group == 1
         && op.kernel_format == KernelFormat::OIHW
@@ -95,11 +100,12 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         return None;
     }
     let of_row = |row: usize| {
-        let at = |channel: usize, column: usize| {
+        let raw = raw.clone();
+        let at = move |channel: usize, column: usize| {
             let (tap, filter) = (column / filters, column % filters);
-            weights[((filter * channels + channel) * rows + row) * columns + tap]
+            raw.as_ref()[((filter * channels + channel) * rows + row) * columns + tap]
         };
-        Packed::new(channels, columns * filters, at).ok()
+        Packed::later_of(channels, columns * filters, at).ok()
     };
     let weights = (0..rows).map(of_row).collect::<Option<Vec<_>>>()?;
     let bias = context.biases(2, filters)?.repeat(columns).into();

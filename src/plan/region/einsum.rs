@@ -13,6 +13,7 @@ use super::loops::{Loop, each};
 use super::lower::{Context, Lowered, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
+use crate::error::Result;
 use crate::kernels::{self, Isa, Packed};
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::DatumType;
@@ -372,12 +373,14 @@ pub(super) fn plain(context: &Context) -> Option<(usize, [usize; 2])> {
 
 /// Packs B where it is a constant, or makes room for it.
 fn ready(context: &Context, mut product: Product) -> Option<(Product, usize)> {
-    let constant = context.floats(product.sides[1]);
-    if let Some(data) = constant
+    if let Some(raw) = context.raw(product.sides[1])
         && product.loops.iter().all(|l| l.steps[1] == 0)
     {
-        let [row, column] = product.b;
-        product.weights = Some(Packed::from_strided(product.k, product.n, data, row, column).ok()?);
+        let Product { k, n, b: [row, column], .. } = product;
+        let pack = move |to: &mut [f32]| {
+            kernels::pack_into(Isa::best(), k, n, raw.as_ref(), row, column, to);
+        };
+        product.weights = Some(Packed::later(k, n, pack).ok()?);
         return Some((product, 0));
     }
     let scratch = kernels::Matmul::scratch(product.m, product.k, product.n, product.b[1]);
@@ -447,6 +450,10 @@ impl Product {
     pub(super) fn flop(&self) -> u64 {
         let times: usize = self.loops.iter().map(|l| l.count).product();
         2 * (times * self.m * self.n * self.k) as u64
+    }
+
+    pub(super) fn pack(&mut self) -> Result<()> {
+        self.weights.as_mut().map_or(Ok(()), Packed::pack)
     }
 
     pub(super) fn weight_bytes(&self) -> u64 {

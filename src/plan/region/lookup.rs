@@ -5,7 +5,7 @@
 //! for an index out of range.
 
 use super::einsum;
-use super::lower::Context;
+use super::lower::{Context, Raw};
 use crate::kernels::as_floats_mut;
 use crate::model::zeros;
 use crate::tensor::{DType, Shape};
@@ -23,7 +23,7 @@ pub(crate) struct Lookup {
 }
 
 struct Table {
-    rows: Vec<f32>,
+    rows: Raw,
     /// Floats of a row.
     width: usize,
     /// The index of the first row.
@@ -32,7 +32,7 @@ struct Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} floats in rows of {}", self.rows.len(), self.width)
+        write!(f, "{} floats in rows of {}", self.rows.as_ref().len(), self.width)
     }
 }
 
@@ -46,7 +46,7 @@ impl Eq for Lookup {}
 
 impl Lookup {
     /// The rows, the floats of one, and the index of the first.
-    pub(in crate::plan) fn rows(&self) -> (&[f32], usize, i64) {
+    pub(in crate::plan) fn rows(&self) -> (&Raw, usize, i64) {
         let Table { rows, width, first } = &*self.table;
         (rows, *width, *first)
     }
@@ -72,7 +72,7 @@ impl EvalOp for Lookup {
         ensure!(to.len() == indices.len() * width, "{} indices", indices.len());
         for (index, to) in indices.iter().zip(to.chunks_exact_mut(*width)) {
             let at = index.checked_sub(*first).and_then(|at| usize::try_from(at).ok());
-            let row = at.and_then(|at| rows.get(at.checked_mul(*width)?..)?.get(..*width));
+            let row = at.and_then(|at| rows.as_ref().get(at.checked_mul(*width)?..)?.get(..*width));
             // (The tensor may have held anything.)
             match row {
                 Some(row) => to.copy_from_slice(row),
@@ -128,7 +128,7 @@ fn found(graph: &TypedModel, node: &TypedNode) -> Option<(Lookup, OutletId)> {
         if !fits || shape.iter().product::<usize>() != count * width {
             continue;
         }
-        let rows = context.floats(1 - hot)?.to_vec();
+        let rows = context.raw(1 - hot)?;
         let table = Arc::new(Table { rows, width, first });
         return Some((Lookup { table, shape }, indices));
     }

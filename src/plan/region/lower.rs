@@ -4,8 +4,10 @@ use super::ops::Op;
 use super::{
     conv, conv2d, deconv, depthwise, einsum, elementwise, moves, quant, recurs, resize, rows,
 };
+use crate::kernels::Floats;
 use crate::model::QLayer;
 use std::collections::HashSet;
+use std::sync::Arc;
 use tract_onnx::prelude::{DatumType, OutletId, Tensor, TypedFact, TypedModel, TypedNode};
 use tract_onnx::tract_core::ops::cnn::MaxPool;
 
@@ -180,6 +182,34 @@ impl<'a> Context<'a> {
     /// The floats of an input that is a constant.
     pub(super) fn floats(&self, index: usize) -> Option<&'a [f32]> {
         floats(self.constant(index)?)
+    }
+
+    /// The same, for as long as they are wanted.
+    pub(super) fn raw(&self, index: usize) -> Option<Raw> {
+        Raw::of(self.input_fact(index)?.konst.as_ref()?)
+    }
+}
+
+/// The floats of a constant of a graph, which it outlives.
+#[derive(Debug, Clone)]
+pub(in crate::plan) struct Raw(Arc<Tensor>);
+
+impl Raw {
+    pub(in crate::plan) fn of(tensor: &Arc<Tensor>) -> Option<Raw> {
+        floats(tensor).map(|_| Raw(tensor.clone()))
+    }
+
+    /// They themselves, where they lie on cache lines; else a copy that does, with zeros
+    /// after them.
+    pub(in crate::plan) fn lines(self) -> Option<Floats> {
+        let floats = Arc::new(self);
+        Floats::owned_by(floats.clone()).or_else(|| Floats::copied((*floats).as_ref()).ok())
+    }
+}
+
+impl AsRef<[f32]> for Raw {
+    fn as_ref(&self) -> &[f32] {
+        floats(&self.0).unwrap_or(&[])
     }
 }
 

@@ -39,6 +39,7 @@ mod split;
 mod tests;
 
 pub(super) use lookup::{Lookup, replace as find_lookups};
+pub(super) use lower::Raw;
 pub(super) use node::RegionOp;
 pub(super) use node::for_threads;
 pub(super) use partition::compile;
@@ -152,6 +153,22 @@ impl Region {
             && self.outputs.iter().all(|(range, shape)| {
                 range.start <= range.end && range.end <= self.arena && range.len() == shape.volume()
             })
+    }
+
+    /// Packs the weights, step by step. A region that was compiled is not ready before;
+    /// it is best done when nobody else has the graph's weights any more, which go one
+    /// by one as they are packed.
+    ///
+    /// Fails when there is no memory, or time is up.
+    pub(super) fn pack(&mut self) -> Result<()> {
+        // The largest first: what it was made of has room for the next ones.
+        let mut steps: Vec<&mut Step> = self.steps.iter_mut().collect();
+        steps.sort_by_key(|step| std::cmp::Reverse(step.op.weight_bytes()));
+        for step in steps {
+            work::check()?;
+            step.op.pack().map_err(|e| e.at(format_args!("node {}", step.name)))?;
+        }
+        Ok(())
     }
 
     /// The shape of each output.

@@ -14,6 +14,7 @@ use super::quant::Quant;
 use super::recurs::Layer;
 use super::resize::Resize;
 use super::scale::Change;
+use crate::error::Result;
 use crate::kernels::{self, Isa, Reduce, Unary};
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +251,16 @@ impl Op {
 }
 
 impl Op {
+    /// Packs its weights, and lets go of what they are made of.
+    pub(super) fn pack(&mut self) -> Result<()> {
+        match self {
+            Op::Product(product) => product.pack(),
+            Op::Conv2d(conv) => conv.pack(),
+            Op::Deconv(conv) => conv.pack(),
+            _ => Ok(()),
+        }
+    }
+
     /// What it is called.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -37,7 +37,8 @@ fn steps(graph: &TypedModel, order: &[usize]) -> TractResult<Vec<Option<Lowered>
     Ok(lowered)
 }
 
-/// The whole graph as one region, if all of it is for us; otherwise a node of each
+/// The whole graph as one region, if all of it is for us, which is not
+/// [packed](Region::pack) yet; otherwise a node of each
 /// group of nodes that are takes their place in it.
 pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Region>> {
     let mut order = graph.eval_order()?;
@@ -137,9 +138,10 @@ fn embed(
             continue;
         }
         let (inputs, outputs) = boundary(graph, &nodes);
-        let Some(region) = assemble(graph, &nodes, &mut lowered, &inputs, &outputs) else {
+        let Some(mut region) = assemble(graph, &nodes, &mut lowered, &inputs, &outputs) else {
             continue;
         };
+        region.pack()?;
         let mut patch = TypedModelPatch::new("native region");
         let taps = patch.taps(graph, &inputs)?;
         let name = format!("region of {}", graph.nodes[nodes[0]].name);

@@ -66,8 +66,9 @@ fn check(model: &TypedModel, what: &str) -> Region {
 /// The same, with a tolerance relative to the largest value, or to 1.
 fn check_within(model: &TypedModel, what: &str, tolerance: f32) -> Region {
     let (inputs, wanted) = expected(model);
-    let region =
+    let mut region =
         compile(&mut model.clone()).unwrap().unwrap_or_else(|| panic!("{what} is no region"));
+    region.pack().unwrap();
     let mut arena = region.arena().unwrap();
     arena.floats_mut().fill(f32::NAN);
     let slices: Vec<&[f32]> =
