@@ -1,5 +1,6 @@
 //! From the vetted protobuf to tract's typed graph, at known input shapes.
 
+use super::forward;
 use super::lower;
 use super::memo::{InputSpec, Specialisation};
 use super::operators::framework;
@@ -23,11 +24,31 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_hir::infer::InferenceModel;
 
-/// A model's graph at known shapes, decluttered, not yet lowered to kernels.
+/// A model's graph at known shapes, as the file has it but for constants; not yet lowered
+/// to kernels.
 pub struct Imported {
     pub(crate) graph: TypedModel,
     /// For each input of the graph, which input of the model feeds it.
     pub(crate) inputs: Vec<usize>,
+    limits: Limits,
+}
+
+impl Imported {
+    /// Brings the graph into tract's simplest form. That takes most of an import's time.
+    pub(crate) fn simplify(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let all = |graph: &mut TypedModel| {
+            lower::declutter(graph)?;
+            match lower::fold(graph)? {
+                true => lower::declutter(graph),
+                false => Ok(()),
+            }
+        };
+        all(&mut self.graph).map_err(|e| refusal(&e))?;
+        check_sizes(&self.graph, &self.limits)?;
+        log_line!(Debug, "simplified in {} us", begun.elapsed().as_micros());
+        work::check()
+    }
 }
 
 /// Builds the graph of `model` at `spec`.
@@ -57,16 +78,19 @@ pub(super) fn import(model: &Model, spec: &Specialisation) -> Result<Imported> {
     let opset = super::vet::opset(&opsets, "");
     lower::rewrite(&mut graph, opset)?;
     let proto = pb::ModelProto { opset_import: opsets, graph: Some(graph), ..Default::default() };
-    let parsed = framework().parse(&proto, None).map_err(|e| refusal(&e))?;
-    drop(proto);
-    let graph = with_weights(parsed, weights, inputs.len()).map_err(|e| refusal(&e))?;
+    let parse = || {
+        let parsed = framework().parse(&proto, None)?;
+        with_dtypes(with_weights(parsed, &weights, inputs.len())?, model, &inputs)
+    };
+    let graph = typed(parse).map_err(|e| refusal(&e))?;
+    drop((proto, weights));
     work::check()?;
-    let graph = typed(graph, model, &inputs, &mut vetting).map_err(|e| refusal(&e))?;
+    let graph = checked(graph, &mut vetting).map_err(|e| refusal(&e))?;
     vetting.on(|| check_sizes(&graph, &model.limits))?;
     work::check()?;
     let (name, took) = (model.name(), begun.elapsed().as_micros());
     log_line!(Debug, "imported {name} in {took} us, vetting {} us of it", vetting.micros());
-    Ok(Imported { graph, inputs })
+    Ok(Imported { graph, inputs, limits: model.limits })
 }
 
 /// The type of an input at its shape.
@@ -123,7 +147,7 @@ fn carry_outputs(graph: &mut pb::GraphProto, weights: &HashMap<String, Arc<Tenso
 /// it did not know.
 fn with_weights(
     parsed: ParseResult,
-    weights: HashMap<String, Arc<Tensor>>,
+    weights: &HashMap<String, Arc<Tensor>>,
     inputs: usize,
 ) -> TractResult<InferenceModel> {
     let ParseResult { mut model, unresolved_inputs, outlets_by_name } = parsed;
@@ -142,26 +166,36 @@ fn with_weights(
     Ok(model)
 }
 
-fn typed(
+/// With the element types of the inputs.
+fn with_dtypes(
     mut graph: InferenceModel,
     model: &Model,
     inputs: &[usize],
-    vetting: &mut Spent,
-) -> TractResult<TypedModel> {
+) -> TractResult<InferenceModel> {
     for (at, index) in inputs.iter().enumerate() {
         let port: &PortInfo = &model.inputs()[*index];
         let fact = graph.input_fact(at)?.clone().with_datum_type(datum_type(port.dtype));
         graph.set_input_fact(at, fact)?;
     }
-    let mut graph = graph.into_typed()?;
+    Ok(graph)
+}
+
+/// What `parse` gives, typed.
+fn typed(parse: impl Fn() -> TractResult<InferenceModel>) -> TractResult<TypedModel> {
+    forward::typed(parse()?).or_else(|e| {
+        work::check()?;
+        log_line!(Debug, "not typed node by node: {e:#}");
+        parse()?.into_typed()
+    })
+}
+
+/// A graph that can be computed as ONNX says: checked, its constants known.
+fn checked(mut graph: TypedModel, vetting: &mut Spent) -> TractResult<TypedModel> {
     lower::fold(&mut graph)?;
     vetting.on(|| super::geometry::check(&graph))?;
     forget_between_runs(&mut graph);
     super::halves::widen(&mut graph)?;
-    lower::declutter(&mut graph)?;
-    if lower::fold(&mut graph)? {
-        lower::declutter(&mut graph)?;
-    }
+    lower::constants(&mut graph)?;
     Ok(graph)
 }
 

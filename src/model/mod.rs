@@ -10,6 +10,7 @@
 mod branch;
 mod cache;
 mod describe;
+mod forward;
 mod functions;
 mod geometry;
 mod halves;
@@ -38,7 +39,7 @@ pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::{
     Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, codegen,
-    shared,
+    shared, simplify_some,
 };
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;

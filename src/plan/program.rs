@@ -46,16 +46,30 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// The whole of a graph, when all of it is for us; else regions take the place
-    /// of what is.
-    fn compile(graph: &mut TypedModel) -> TractResult<Option<Direct>> {
+    /// The whole of a graph, when all of it is for us; else it is in its simplest form
+    /// then, and regions take the place of what is.
+    fn compile(imported: &mut Imported) -> Result<Option<Direct>> {
+        let refused = |e: TractError| unsupported(&e);
+        let direct = Direct::of(&mut imported.graph, region::straight).map_err(refused)?;
+        if direct.as_ref().is_some_and(|direct| direct.region.is_tidy()) {
+            return Ok(direct);
+        }
+        drop(direct);
+        imported.simplify()?;
+        Direct::of(&mut imported.graph, region::compile).map_err(refused)
+    }
+
+    fn of(
+        graph: &mut TypedModel,
+        compile: fn(&mut TypedModel) -> TractResult<Option<Region>>,
+    ) -> TractResult<Option<Direct>> {
         region::find_lookups(graph)?;
         if let Some(Fed { mut graph, feeds, origins }) = fed(graph)
-            && let Some(region) = region::compile(&mut graph)?
+            && let Some(region) = compile(&mut graph)?
         {
             return Ok(Some(Direct { region, feeds, origins }));
         }
-        let region = region::compile(graph)?;
+        let region = compile(graph)?;
         Ok(region.map(|region| {
             let origins = (0..region.inputs().len()).map(Origin::Given).collect();
             Direct { region, feeds: Vec::new(), origins }
@@ -115,15 +129,21 @@ impl Program {
         })
     }
 
-    fn compile(imported: Imported, memory_bytes: u64) -> Result<Program> {
-        let Imported { mut graph, inputs } = imported;
+    fn compile(mut imported: Imported, memory_bytes: u64) -> Result<Program> {
+        let whole = match has_regions() {
+            true => Direct::compile(&mut imported)?,
+            false => {
+                imported.simplify()?;
+                None
+            }
+        };
+        let Imported { graph, inputs, .. } = imported;
         let shapes = || -> Result<Vec<Option<Shape>>, TractError> {
             let outputs = graph.output_outlets()?.iter();
             outputs.map(|o| Ok(static_shape(graph.outlet_fact(*o)?))).collect()
         };
         let outputs = shapes().map_err(|e| unsupported(&e))?;
-        let whole = if has_regions() { Direct::compile(&mut graph) } else { Ok(None) };
-        let (kind, arena_bytes) = match whole.map_err(|e| unsupported(&e))? {
+        let (kind, arena_bytes) = match whole {
             Some(mut direct) => {
                 drop(graph);
                 direct.region.pack()?;

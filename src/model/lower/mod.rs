@@ -191,6 +191,22 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     simplify::optimize(&Optimizer::declutter().stopping_at(steps), model, steps)
 }
 
+/// Computes what is constant.
+pub(super) fn constants(model: &mut TypedModel) -> TractResult<()> {
+    let steps = steps(model);
+    simplify::optimize(&Optimizer::prop_consts().stopping_at(steps), model, steps)
+}
+
+/// Brings some of the nodes into a simpler form, each by itself, and computes what is
+/// constant then; whether anything changed.
+pub(crate) fn simplify_some(model: &mut TypedModel, wanted: &[usize]) -> TractResult<bool> {
+    let changed = simplify::simplify_some(model, wanted)?;
+    if changed {
+        constants(model)?;
+    }
+    Ok(changed)
+}
+
 /// Picks tract's kernels for a simplified graph, in a bounded number of steps.
 pub(crate) fn codegen(model: &mut TypedModel) -> TractResult<()> {
     let codegen = Optimizer::codegen().stopping_at(steps(model));

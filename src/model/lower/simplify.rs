@@ -50,6 +50,25 @@ pub(super) fn optimize(
     }
 }
 
+/// Simplifies those of the nodes that are `wanted`, each by itself; whether any of them
+/// changed.
+pub(super) fn simplify_some(model: &mut TypedModel, wanted: &[usize]) -> TractResult<bool> {
+    let optimizer = Optimizer::declutter();
+    let (mut session, mut any) = (optimizer.session(), false);
+    for id in wanted {
+        let node = &model.nodes[*id];
+        let patch = node.op.declutter_with_session(&mut session, model, node)?;
+        if let Some(patch) = patch {
+            apply(patch, model)?;
+            any = true;
+        }
+    }
+    if any {
+        model.compact()?;
+    }
+    Ok(any)
+}
+
 struct Run<'a> {
     /// For the bodies of loops.
     session: OptimizerSession<'a>,

@@ -5,7 +5,7 @@ use super::lower::{Lowered, Raw, Ref};
 use super::memory::{self, Life};
 use super::ops::Op;
 use super::quant::{self, Quant};
-use super::{MOST_WRITES, Place, Region, Spot, Step, split};
+use super::{MOST_WRITES, Place, Region, Spot, Step, partition, split};
 use crate::kernels::{self, Floats, Isa};
 use crate::tensor::Shape;
 use std::collections::HashMap;
@@ -35,6 +35,8 @@ pub(super) struct Planned {
     pub(super) reads: Vec<usize>,
     pub(super) writes: Vec<usize>,
     pub(super) name: String,
+    /// A simpler graph might do without it.
+    pub(super) is_loose: bool,
 }
 
 /// A region while it is made.
@@ -84,7 +86,8 @@ impl Assembly {
                     false => Op::permute(&dims, &[0, 2, 1]),
                 };
                 let name = "to another layout".to_owned();
-                self.steps.push(Planned { op, reads: vec![other], writes: vec![value], name });
+                let (reads, writes) = (vec![other], vec![value]);
+                self.steps.push(Planned { op, reads, writes, name, is_loose: false });
                 value
             }
             (_, turned, Some(constant)) => {
@@ -129,6 +132,7 @@ impl Assembly {
     fn node(&mut self, graph: &TypedModel, id: usize, lowered: Lowered) -> Option<()> {
         let node = graph.nodes.get(id)?;
         let (mut written, last) = (Vec::new(), lowered.channels_last);
+        let is_loose = partition::is_loose(graph, node);
         for draft in lowered.steps {
             let reads = draft.reads.iter().map(|of| self.resolve(graph, node, &written, *of, last));
             let reads = reads.collect::<Option<Vec<_>>>()?;
@@ -136,7 +140,7 @@ impl Assembly {
             let writes: Vec<usize> = writes.collect();
             written.extend(&writes);
             let name = format!("{} {:?}", node.op().name(), node.name);
-            self.steps.push(Planned { op: draft.op, reads, writes, name });
+            self.steps.push(Planned { op: draft.op, reads, writes, name, is_loose });
         }
         for (slot, output) in lowered.outputs.iter().enumerate() {
             let value = self.resolve(graph, node, &written, *output, last)?;
@@ -230,22 +234,19 @@ impl Assembly {
         let range = |(from, len): (usize, usize)| from..from + len;
         let outputs = self.outputs.iter().map(|(v, shape)| (range(place(*v)), *shape)).collect();
         let inputs = self.inputs.iter().map(|v| self.values[*v].len).collect();
+        let mut loose = [0; 2];
         let steps = self.steps.into_iter().zip(steps).map(|(step, (reads, writes, in_place))| {
             let reads: Vec<Spot> = reads;
             let writes: Vec<(usize, usize)> = writes;
             let floats = reads.iter().map(|spot| spot.len).sum::<usize>()
                 + writes.first().map_or(0, |(_, len)| *len);
+            loose[0] += if step.is_loose { floats } else { 0 };
+            loose[1] += floats + step.op.weight_bytes() as usize / size_of::<f32>();
             let cost = split::cost(&step.op, floats);
             Step { op: step.op, reads, writes, in_place, cost, name: step.name }
         });
-        Some(Region {
-            isa,
-            steps: steps.collect(),
-            constants: self.constants,
-            inputs,
-            outputs,
-            arena,
-        })
+        let steps = steps.collect();
+        Some(Region { isa, steps, constants: self.constants, inputs, outputs, arena, loose })
     }
 }
 
@@ -278,7 +279,8 @@ pub(super) fn assemble(
             let copy = assembly.value(Origin::Step, len);
             let op = Op::permute(&[len], &[0]);
             let name = "a copy".to_owned();
-            assembly.steps.push(Planned { op, reads: vec![value], writes: vec![copy], name });
+            let (reads, writes) = (vec![value], vec![copy]);
+            assembly.steps.push(Planned { op, reads, writes, name, is_loose: false });
             value = copy;
         }
         assembly.values[value].is_output = true;

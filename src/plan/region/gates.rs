@@ -197,7 +197,7 @@ impl Fusing<'_> {
                 let scale = Unary::Affine { scale: times, shift: 0.0 };
                 (step.op, step.reads) = (Op::Unary(scale), vec![value]);
                 let (op, reads, writes) = (Op::Unary(op), vec![x], vec![value]);
-                self.steps[before] = Some(Planned { op, reads, writes, name });
+                self.steps[before] = Some(Planned { op, reads, writes, name, is_loose: false });
                 (self.readers[value], self.writer[value]) = (1, Some(before));
                 self.fold(before);
             }

@@ -42,7 +42,7 @@ pub(super) use lookup::{Lookup, replace as find_lookups};
 pub(super) use lower::Raw;
 pub(super) use node::RegionOp;
 pub(super) use node::for_threads;
-pub(super) use partition::compile;
+pub(super) use partition::{compile, straight};
 pub(super) use split::Team;
 
 use crate::crew;
@@ -109,6 +109,9 @@ pub(crate) struct Region {
     /// Where in the arena each output is, and its shape.
     outputs: Vec<(Range<usize>, Shape)>,
     arena: usize,
+    /// Floats of steps that a simpler graph might do without, and of all steps.
+    #[serde(skip)]
+    loose: [usize; 2],
 }
 
 impl Step {
@@ -169,6 +172,12 @@ impl Region {
             step.op.pack().map_err(|e| e.at(format_args!("node {}", step.name)))?;
         }
         Ok(())
+    }
+
+    /// Whether a simpler graph would hardly make it faster.
+    pub(super) fn is_tidy(&self) -> bool {
+        let [loose, all] = self.loose;
+        loose <= all / 32
     }
 
     /// The shape of each output.

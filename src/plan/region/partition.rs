@@ -5,16 +5,21 @@ use super::assemble::assemble;
 use super::lower::{Lowered, dims, lower};
 use super::node::RegionOp;
 use super::quant;
+use crate::model::simplify_some;
 use crate::work;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::{OutletId, TractResult, TypedModel, TypedNode};
 use tract_onnx::tract_core::internal::TypedModelPatch;
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Slice};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::math::{Div, Pow};
+use tract_onnx::tract_core::ops::nn::Resize;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Inputs and constants: nothing to compute.
@@ -37,22 +42,80 @@ fn steps(graph: &TypedModel, order: &[usize]) -> TractResult<Vec<Option<Lowered>
     Ok(lowered)
 }
 
-/// The whole graph as one region, if all of it is for us, which is not
-/// [packed](Region::pack) yet; otherwise a node of each
-/// group of nodes that are takes their place in it.
-pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Region>> {
+/// The nodes that are computed, in an order that computes.
+fn computed(graph: &TypedModel) -> TractResult<Vec<usize>> {
     let mut order = graph.eval_order()?;
     order.retain(|id| !is_given(&graph.nodes[*id]));
-    let mut lowered = steps(graph, &order)?;
+    Ok(order)
+}
+
+/// All nodes as one region, if all of them are for us.
+fn whole(
+    graph: &TypedModel,
+    order: &[usize],
+    lowered: &mut [Option<Lowered>],
+) -> TractResult<Option<Region>> {
     let (inputs, outputs) = (graph.input_outlets()?, graph.output_outlets()?);
-    keep_bytes_inside(graph, &order, &mut lowered);
     let floats = |outlet: &OutletId| graph.outlet_fact(*outlet).is_ok_and(|f| dims(f).is_some());
     let ours = order.iter().all(|id| lowered[*id].is_some());
-    if ours && inputs.iter().chain(outputs).all(floats) {
-        return Ok(assemble(graph, &order, &mut lowered, inputs, outputs));
+    if !ours || !inputs.iter().chain(outputs).all(floats) {
+        return Ok(None);
     }
-    embed(graph, &order, lowered)?;
+    Ok(assemble(graph, order, lowered, inputs, outputs))
+}
+
+/// How often nodes are brought into a simpler form to see whether they are for us then.
+const ROUNDS: usize = 4;
+
+/// The whole graph as one region, which is not [packed](Region::pack) yet, if all of it is
+/// for us with hardly a change: only nodes that are not are brought into a simpler form,
+/// and those that have a simpler one for sure.
+pub(in super::super) fn straight(graph: &mut TypedModel) -> TractResult<Option<Region>> {
+    for _ in 0..ROUNDS {
+        let order = computed(graph)?;
+        let mut lowered = steps(graph, &order)?;
+        let wanted = |id: &&usize| lowered[**id].is_none() || is_spelled_out(graph, **id);
+        let wanted: Vec<usize> = order.iter().filter(wanted).copied().collect();
+        if wanted.is_empty() || !simplify_some(graph, &wanted)? {
+            keep_bytes_inside(graph, &order, &mut lowered);
+            return whole(graph, &order, &mut lowered);
+        }
+    }
     Ok(None)
+}
+
+/// Whether a node reads a constant.
+fn has_constant(graph: &TypedModel, node: &TypedNode) -> bool {
+    node.inputs.iter().any(|input| graph.outlet_fact(*input).is_ok_and(|f| f.konst.is_some()))
+}
+
+/// Whether a node has a simpler form: a division by a constant is a product, a power may be
+/// a square, and most images that become larger are copies.
+fn is_spelled_out(graph: &TypedModel, id: usize) -> bool {
+    let node = &graph.nodes[id];
+    let divides = node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Div>() || op.0.is::<Pow>());
+    divides && has_constant(graph, node) || node.op_is::<Resize>()
+}
+
+/// Whether tract's passes may come to do without a node: one that moves values, or computes
+/// with constants.
+pub(super) fn is_loose(graph: &TypedModel, node: &TypedNode) -> bool {
+    let moves = node.op_is::<AxisOp>() || node.op_is::<Slice>() || node.op_is::<MultiBroadcastTo>();
+    moves || node.op_is::<TypedBinOp>() && has_constant(graph, node)
+}
+
+/// The whole graph as one region, if all of it is for us, which is not
+/// [packed](Region::pack) yet; otherwise a node of each group of nodes that are takes their
+/// place in it.
+pub(in super::super) fn compile(graph: &mut TypedModel) -> TractResult<Option<Region>> {
+    let order = computed(graph)?;
+    let mut lowered = steps(graph, &order)?;
+    keep_bytes_inside(graph, &order, &mut lowered);
+    let region = whole(graph, &order, &mut lowered)?;
+    if region.is_none() {
+        embed(graph, &order, lowered)?;
+    }
+    Ok(region)
 }
 
 /// Leaves to tract what reads 8-bit numbers or sums from its nodes, or gives them
