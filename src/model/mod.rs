@@ -39,7 +39,7 @@ pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::{
     Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, codegen,
-    shared, simplify_some,
+    extreme, shared, simplify_some,
 };
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;

@@ -5,7 +5,8 @@
 use super::indices::in_range;
 use super::region::{Inputs, Lookup, Raw};
 use crate::error::{self, Result};
-use crate::kernels::{Aligned, Floats};
+use crate::kernels::{self, Aligned, Floats, Isa, Scale, as_bytes, as_bytes_mut};
+use crate::model::Dequantize;
 use crate::tensor::DType;
 use serde::{Deserialize, Serialize};
 use tract_onnx::prelude::*;
@@ -46,8 +47,50 @@ pub(super) struct Feed {
 enum Made {
     /// The same numbers.
     Floats,
-    /// Rows of a table, so many of so many floats.
-    Rows { table: Floats, rows: usize, width: usize, of: Which },
+    /// Rows of a table.
+    Rows { table: Table, of: Which },
+}
+
+/// Rows of floats; or of 8-bit numbers that stand for them, as unsigned bytes, four in the
+/// place of each float.
+#[derive(Debug, Serialize, Deserialize)]
+struct Table {
+    cells: Floats,
+    rows: usize,
+    width: usize,
+    bytes: Option<Scale>,
+}
+
+impl Table {
+    fn floats(raw: Raw, width: usize) -> Option<Table> {
+        let rows = raw.as_ref().len().checked_div(width)?;
+        Some(Table { cells: raw.lines()?, rows, width, bytes: None })
+    }
+
+    /// Of the 8-bit numbers of a tensor.
+    fn bytes(tensor: &Tensor, width: usize, scale: Scale) -> Option<Table> {
+        let by = if tensor.datum_type() == i8::datum_type() { 0x80 } else { 0 };
+        let (from, rows) = (tensor.as_bytes(), tensor.len().checked_div(width)?);
+        let mut cells = Aligned::zeros(from.len().div_ceil(size_of::<f32>())).ok()?;
+        let to = as_bytes_mut(cells.floats_mut());
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from ^ by);
+        Some(Table { cells: cells.into(), rows, width, bytes: Some(scale) })
+    }
+
+    fn is_sound(&self) -> bool {
+        let cells = self.rows.checked_mul(self.width);
+        let each = if self.bytes.is_some() { size_of::<f32>() } else { 1 };
+        cells.is_some_and(|cells| cells.div_ceil(each) <= self.cells.len())
+    }
+
+    /// Writes the floats of a row.
+    fn row(&self, row: usize, to: &mut [f32]) {
+        let at = row * self.width..(row + 1) * self.width;
+        match self.bytes {
+            None => to.copy_from_slice(&self.cells[at]),
+            Some(scale) => kernels::dequantize(Isa::best(), &as_bytes(&self.cells)[at], scale, to),
+        }
+    }
 }
 
 /// Which row an index is.
@@ -99,7 +142,7 @@ impl Feed {
     pub(super) fn floats(&self) -> usize {
         match &self.made {
             Made::Floats => self.count,
-            Made::Rows { width, .. } => self.count * width,
+            Made::Rows { table, .. } => self.count * table.width,
         }
     }
 
@@ -115,11 +158,11 @@ impl Feed {
             return Err(error::internal("an input of another size than its program's"));
         }
         let to = &mut to.floats_mut()[..self.floats()];
-        let Made::Rows { table, rows, width, of } = &self.made else {
+        let Made::Rows { table, of } = &self.made else {
             numbers(self.dtype, bytes, |at, v| to[at] = v as f32);
             return Ok(());
         };
-        let (rows, width) = (*rows, *width);
+        let Table { rows, width, .. } = *table;
         let mut wrong = None;
         numbers(self.dtype, bytes, |at, index| {
             let row = match of {
@@ -130,7 +173,7 @@ impl Feed {
             let row = row.and_then(|row| usize::try_from(row).ok()).filter(|row| *row < rows);
             let to = &mut to[at * width..(at + 1) * width];
             match row {
-                Some(row) => to.copy_from_slice(&table[row * width..(row + 1) * width]),
+                Some(row) => table.row(row, to),
                 None => {
                     to.fill(0.0);
                     wrong = wrong.or((*of == Which::Counted).then_some(index));
@@ -149,16 +192,9 @@ impl Feed {
     pub(super) fn is_sound(&self, inputs: usize) -> bool {
         let table = match &self.made {
             Made::Floats => true,
-            Made::Rows { table, rows, width, .. } => {
-                rows.checked_mul(*width).is_some_and(|len| len <= table.len())
-            }
+            Made::Rows { table, .. } => table.is_sound(),
         };
         self.input < inputs && table
-    }
-
-    fn rows(table: Raw, width: usize, of: Which) -> Option<Made> {
-        let rows = table.as_ref().len().checked_div(width)?;
-        Some(Made::Rows { table: table.lines()?, rows, width, of })
     }
 }
 
@@ -170,22 +206,33 @@ pub(super) struct Fed {
     pub(super) origins: Vec<Origin>,
 }
 
-/// What a node makes of integers that it reads as its input `slot`.
-fn made(graph: &TypedModel, node: &TypedNode, slot: usize) -> Option<Made> {
+/// What is made of integers that a node reads as its input `slot`, and the node that gives
+/// it: that one, or one after it.
+fn made(graph: &TypedModel, node: &TypedNode, slot: usize) -> Option<(Made, usize)> {
     if let Some(lookup) = node.op_as::<Lookup>() {
         let (rows, width, first) = lookup.rows();
-        return Feed::rows(rows.clone(), width, Which::From(first));
+        let table = Table::floats(rows.clone(), width)?;
+        return Some((Made::Rows { table, of: Which::From(first) }, node.id));
     }
     if node.op_as::<Cast>().is_some_and(|cast| cast.to == f32::datum_type()) {
-        return Some(Made::Floats);
+        return Some((Made::Floats, node.id));
     }
     let gather = node.op_as::<Gather>()?;
     let table = graph.outlet_fact(node.inputs[0]).ok()?.konst.clone()?;
     if gather.axis != 0 || gather.output_type.is_some() || slot != 1 || table.rank() == 0 {
         return None;
     }
-    let width = table.shape()[1..].iter().product();
-    Feed::rows(Raw::of(&table)?, width, Which::Counted)
+    let width: usize = table.shape()[1..].iter().product();
+    let (table, by) = match Raw::of(&table) {
+        Some(raw) => (Table::floats(raw, width)?, node.id),
+        None => {
+            let [reader] = node.outputs[0].successors[..] else { return None };
+            let after = &graph.nodes[reader.node];
+            let scale = after.op_as::<Dequantize>()?.scale(table.datum_type())?;
+            (Table::bytes(&table, width, scale)?, after.id)
+        }
+    };
+    Some((Made::Rows { table, of: Which::Counted }, by))
 }
 
 /// Whether a node gives the numbers that it reads as they are.
@@ -216,10 +263,10 @@ pub(super) fn fed(graph: &TypedModel) -> Option<Fed> {
             for to in &graph.nodes[outlet.node].outputs[outlet.slot].successors {
                 let node = &graph.nodes[to.node];
                 match made(graph, node, to.slot) {
-                    Some(made) => {
+                    Some((made, by)) => {
                         let name = format!("{:?} {}", node.name, node.op().name());
                         feeds.push(Feed { input: index, dtype, count, made, name });
-                        leaves.push(to.node);
+                        leaves.push(by);
                     }
                     None if is_same(node) => same.push(OutletId::new(to.node, 0)),
                     None => return None,
@@ -290,17 +337,27 @@ mod tests {
         assert!(run(&cast, bytes(&[1])).is_err(), "of another size");
 
         let table = Raw::of(&tensor1(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).into_arc_tensor()).unwrap();
-        let counted = Feed::rows(table.clone(), 2, Which::Counted).unwrap();
+        let rows = |of| Made::Rows { table: Table::floats(table.clone(), 2).unwrap(), of };
+        let counted = rows(Which::Counted);
         let counted = feed(DType::I64, 3, counted);
         assert_eq!(run(&counted, bytes(&[2, 0, -1])).unwrap(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
         for past in [3, -4, i64::MIN, i64::MAX] {
             let refused = run(&counted, bytes(&[0, past, 1])).unwrap_err();
             assert!(refused.detail().contains(&format!("index {past} is out of range")));
         }
-        let from = Feed::rows(table.clone(), 2, Which::From(10)).unwrap();
+        let from = rows(Which::From(10));
         let from = feed(DType::I64, 3, from);
         let rows = run(&from, bytes(&[11, 13, i64::MIN])).unwrap();
         assert_eq!(rows, [3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
         assert!(from.is_sound(1) && !from.is_sound(0));
+
+        let small = tensor1(&[-128i8, 0, 3, 127, 1, 2]);
+        let scale = Scale { scale: 0.5, zero: 129 };
+        let made =
+            Made::Rows { table: Table::bytes(&small, 3, scale).unwrap(), of: Which::Counted };
+        let small = feed(DType::I64, 2, made);
+        assert!(small.is_sound(1));
+        let rows = run(&small, bytes(&[1, 0])).unwrap();
+        assert_eq!(rows, [63.0, 0.0, 0.5, -64.5, -0.5, 1.0]);
     }
 }

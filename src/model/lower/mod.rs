@@ -45,6 +45,7 @@ mod vision;
 mod wired;
 
 pub(super) use contrib::EXPANDED;
+pub(crate) use native::extreme;
 pub(crate) use qlayer::{Given, Integers, QLayer};
 pub(super) use qscale::fold;
 pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};

@@ -26,6 +26,11 @@ pub(super) trait Kernel: Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// Where it is the largest or the least value along axes: which, and the axes.
+    fn extreme(&self, _inputs: &Facts) -> Option<(bool, Vec<usize>)> {
+        None
+    }
+
     /// The symbol of an output dim that only a run can tell, if there is one.
     fn mints(&self) -> Option<&Symbol> {
         None
@@ -118,6 +123,13 @@ pub(super) fn native(node: &NodeProto, kernel: impl Kernel) -> Built {
 /// The typed operator of `node` from its kernel.
 pub(super) fn typed(node: &NodeProto, kernel: impl Kernel) -> Box<dyn TypedOp> {
     Box::new(bind(node, kernel))
+}
+
+/// Whether an operator gives the largest (or the least) value along axes, and along which;
+/// a NaN is larger and less than all.
+pub(crate) fn extreme(op: &dyn TypedOp, inputs: &[&TypedFact]) -> Option<(bool, Vec<usize>)> {
+    let native = op.downcast_ref::<Native>()?;
+    native.kernel.extreme(&native.bound(inputs).ok()?)
 }
 
 /// The operator of `node` from its kernel, for who wraps it.

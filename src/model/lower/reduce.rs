@@ -96,6 +96,11 @@ impl Kernel for Extreme {
         &[(1, "axes")]
     }
 
+    fn extreme(&self, inputs: &Facts) -> Option<(bool, Vec<usize>)> {
+        let given = inputs.konst(1, "axes").ok()?;
+        Some((self.max, self.axes(given, inputs.shape(0).ok()?.len()).ok()?))
+    }
+
     fn outputs(&self, inputs: &Facts) -> TractResult<Vec<TypedFact>> {
         let mut dims = inputs.shape(0)?;
         for &ax in self.axes(inputs.konst(1, "axes")?, dims.len())?.iter().rev() {

@@ -3,6 +3,7 @@
 use super::lower::{Context, Lowered, Ref, floats};
 use super::ops::{Norm, Op};
 use crate::kernels::Reduce as Reduction;
+use crate::model;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
 
 /// The elements before, along and after neighbouring axes of `dims`.
@@ -46,6 +47,14 @@ fn reduce(context: &Context, dims: &[usize], op: &Reduce) -> Option<Op> {
     Some(Op::Reduce { op: reduction, dims: around(dims, &laid(context, &op.axes))? })
 }
 
+fn extreme(context: &Context, dims: &[usize]) -> Option<Op> {
+    let facts = (0..context.node.inputs.len()).map(|at| context.input_fact(at));
+    let facts = facts.collect::<Option<Vec<_>>>()?;
+    let (is_largest, axes) = model::extreme(&*context.node.op, &facts)?;
+    let op = if is_largest { Reduction::Max } else { Reduction::Min };
+    Some(Op::Reduce { op, dims: around(dims, &laid(context, &axes))? })
+}
+
 /// Along whatever axis: where it is not the last one, by way of an order in which it
 /// is.
 fn rms_norm(context: &Context, dims: &[usize], op: &RmsNorm) -> Option<Lowered> {
@@ -75,6 +84,8 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         softmax(context, &dims, op)?
     } else if let Some(op) = node.op_as::<Reduce>() {
         reduce(context, &dims, op)?
+    } else if let Some(op) = extreme(context, &dims) {
+        op
     } else {
         return rms_norm(context, &dims, node.op_as::<RmsNorm>()?);
     };
