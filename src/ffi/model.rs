@@ -143,7 +143,10 @@ pub unsafe extern "C" fn inferno_model_options_init(
 }
 
 /// Loads an ONNX model from a file. External data is read from files beside
-/// it, never from outside its folder.
+/// it, never from outside its folder. When all dims of the inputs are fixed and
+/// no external data is used, the weights are given back once they are packed
+/// for a session: one with other constants then reads the file again, which
+/// must be as it was (NOT_FOUND, IO). The others keep them.
 ///
 /// Ownership: the caller owns `*model` and ends it with `inferno_model_free`;
 /// `path` (UTF-8) and `options` (may be NULL) are not kept.

@@ -169,7 +169,7 @@ impl Model {
         };
         if let Some(told) = known {
             let place = match (source, whole) {
-                (Source::Path(path), _) => Place::Path(path),
+                (Source::Path(path), _) => Place::Path(absolute(&path)),
                 (_, whole) => Place::Bytes(whole.unwrap_or_default().into_owned()),
             };
             log_line!(Info, "found {name} in the cache");
@@ -208,7 +208,7 @@ impl Model {
         // Files that were tried are not trusted twice.
         let origin = match (&source, alone && tried.is_none()) {
             (Source::Path(path), true) => {
-                Some(Origin { place: Place::Path(path.clone()), options: options.clone() })
+                Some(Origin { place: Place::Path(absolute(path)), options: options.clone() })
             }
             _ => None,
         };
@@ -240,7 +240,7 @@ impl Model {
         let (told, content, _) = read(&mut *file, source.folder(options), options, self.name())?;
         if told.about.hash != self.about().hash {
             return Err(error::io(format!(
-                "{}: it is not the file any more that was found in the cache",
+                "{}: it is not the file any more that was loaded",
                 source.name()
             )));
         }
@@ -347,6 +347,12 @@ impl Model {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+}
+
+/// A path that stays the same when the folder of the process changes.
+fn absolute(path: &str) -> String {
+    let whole = std::path::absolute(path).ok().and_then(|p| p.into_os_string().into_string().ok());
+    whole.unwrap_or_else(|| path.to_owned())
 }
 
 /// A model from its file, and whether it is all in there.

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "fixtures.h"
+#include "scratch.h"
 
 static float counting[64];
 
@@ -522,6 +523,43 @@ static void constants(void) {
     CHECK_OK(inferno_model_free(model));
 }
 
+/* A model of one set of shapes gives its weights back once they are packed: what needs them
+ * again reads the file again. */
+static void weights_are_read_again(void) {
+    float expected[6];
+    for (int i = 0; i < 6; i++) {
+        expected[i] = 2 * counting[i];
+    }
+    pb bytes = model_add(), other = model_mlp();
+    scratch_write("add.onnx", bytes.data, bytes.size);
+    inferno_model *model = NULL;
+    REQUIRE_OK(inferno_model_load(scratch("add.onnx"), NULL, &model));
+    free_session(open_session(model, NULL));
+    REQUIRE(rename(scratch("add.onnx"), scratch("away.onnx")) == 0);
+    free_session(open_session(model, NULL)); /* what was compiled is there */
+
+    inferno_input_constant b = {"b", f32_tensor("2,3", counting)};
+    inferno_session_options options = session_defaults();
+    options.constants = &b;
+    options.constant_count = 1;
+    inferno_session *session = NULL;
+    CHECK_ERROR(inferno_session_new(model, &options, &session), INFERNO_STATUS_NOT_FOUND,
+                "add.onnx");
+    scratch_write("add.onnx", other.data, other.size);
+    CHECK_ERROR(inferno_session_new(model, &options, &session), INFERNO_STATUS_IO,
+                "not the file any more");
+    CHECK(session == NULL);
+    REQUIRE(rename(scratch("away.onnx"), scratch("add.onnx")) == 0);
+    session = open_session(model, &options);
+    fill_view(session, 0);
+    CHECK_OK(inferno_session_run(session, NULL));
+    CHECK(output_is(session, 0, f32_tensor("2,3", expected)));
+    free_session(session);
+    CHECK_OK(inferno_model_free(model));
+    pb_free(&bytes);
+    pb_free(&other);
+}
+
 /* ---- Recurrent state ------------------------------------------------------------------------ */
 
 static void step(inferno_session *session, float x0, float expected0) {
@@ -902,6 +940,7 @@ int main(void) {
     RUN(bound_output);
     RUN(bound_outputs_all_or_none);
     RUN(constants);
+    RUN(weights_are_read_again);
     RUN(state_moves_on);
     RUN(state_replaced);
     RUN(state_without_a_pair);

@@ -28,28 +28,28 @@ impl std::fmt::Debug for QPacked {
 }
 
 impl QPacked {
-    /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
-    pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> i8) -> Result<QPacked> {
+    /// Packs the matrix whose columns `column` writes: it is given the number of one, and its
+    /// `k` elements as the one before left them, zeros at first.
+    pub fn new(k: usize, n: usize, mut column: impl FnMut(usize, &mut [i8])) -> Result<QPacked> {
         let (each, panels) = (k.div_ceil(QUAD), n.div_ceil(PANEL));
         let count = each.checked_mul(panels).and_then(|lines| lines.checked_mul(PANEL));
         let count =
             count.ok_or_else(|| error::limit_exceeded(format!("a matrix of {k} by {n}")))?;
         let what = format_args!("{k} by {n} packed bytes");
         let mut floats = Aligned::zeros(count).map_err(|e| e.at(what))?;
-        let mut sums = Vec::new();
+        let (mut sums, mut one) = (Vec::new(), Vec::new());
         let no_memory = |_| error::out_of_memory(format!("no memory to pack {what}"));
         sums.try_reserve_exact(panels * PANEL).map_err(no_memory)?;
         sums.resize(panels * PANEL, 0i32);
-        let lines = as_bytes_mut(floats.floats_mut()).chunks_exact_mut(LINE).enumerate();
-        for (line, to) in lines.take(each * panels) {
-            let (panel, quad) = (line / each, line % each);
-            for (i, to) in to.iter_mut().enumerate() {
-                let (p, j) = (quad * QUAD + i % QUAD, panel * PANEL + i / QUAD);
-                if p < k && j < n {
-                    let value = at(p, j);
-                    *to = value as u8;
-                    sums[j] = sums[j].wrapping_add(i32::from(value));
-                }
+        one.try_reserve_exact(each * QUAD).map_err(no_memory)?;
+        one.resize(each * QUAD, 0i8);
+        let to = as_bytes_mut(floats.floats_mut());
+        for (j, sum) in sums.iter_mut().enumerate().take(n) {
+            column(j, &mut one[..k]);
+            *sum = one.iter().fold(0, |sum, v| sum.wrapping_add(i32::from(*v)));
+            let panel = &mut to[j / PANEL * each * LINE + j % PANEL * QUAD..];
+            for (quad, four) in one.as_chunks::<QUAD>().0.iter().enumerate() {
+                panel[quad * LINE..][..QUAD].copy_from_slice(&four.map(|v| v as u8));
             }
         }
         Ok(QPacked { k, n, floats: floats.into(), sums })

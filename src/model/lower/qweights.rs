@@ -68,11 +68,14 @@ pub(super) fn signed(
         return Ok(None);
     }
     let (count, padded) = (pieces[0] * pieces[1], len.next_multiple_of(QUAD));
-    let packed = QPacked::new(count * padded, filters, |p, j| {
-        let (piece, at) = (p / padded, p % padded);
+    let packed = QPacked::new(count * padded, filters, |filter, to| {
         // (A piece may have the channels of several taps.)
-        let at = piece * len + at;
-        if p % padded < len { value(j, at / channels, at % channels) } else { 0 }
+        let mut all = (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c)));
+        for piece in to.chunks_mut(padded) {
+            piece.iter_mut().zip(all.by_ref().take(len)).for_each(|(to, (tap, c))| {
+                *to = value(filter, tap, c);
+            });
+        }
     })?;
     Ok(Some((Weights::Matrix(packed), zeros)))
 }
