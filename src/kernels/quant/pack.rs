@@ -47,9 +47,12 @@ impl QPacked {
         for (j, sum) in sums.iter_mut().enumerate().take(n) {
             column(j, &mut one[..k]);
             *sum = one.iter().fold(0, |sum, v| sum.wrapping_add(i32::from(*v)));
-            let panel = &mut to[j / PANEL * each * LINE + j % PANEL * QUAD..];
+            let Some(panel) = to.get_mut(j / PANEL * each * LINE + j % PANEL * QUAD..) else {
+                break;
+            };
             for (quad, four) in one.as_chunks::<QUAD>().0.iter().enumerate() {
-                panel[quad * LINE..][..QUAD].copy_from_slice(&four.map(|v| v as u8));
+                let four = [four[0] as u8, four[1] as u8, four[2] as u8, four[3] as u8];
+                *panel[quad * LINE..].first_chunk_mut().expect("a line") = four;
             }
         }
         Ok(QPacked { k, n, floats: floats.into(), sums })

@@ -65,43 +65,59 @@ pub(super) fn transform(
     }
 }
 
+// What follows is inlined whole into code for one instruction set, so that it is compiled
+// for that: no closures, which would not be.
+
 #[inline(always)]
 fn all<V: Wide>(tile: Tile, channels: usize, weights: &[f32], len: usize, to: &mut [f32]) {
     let weights = weights.as_chunks::<9>().0;
     for (panel, filters) in weights.chunks(channels.max(1) * WIDTH).enumerate() {
         for channel in 0..channels {
             for first in (0..WIDTH).step_by(FOUR) {
-                let of = |i: usize| filters.get((first + i) * channels + channel);
-                let of: [&[f32; 9]; FOUR] = std::array::from_fn(|i| of(i).unwrap_or(&[0.0; 9]));
+                let mut of = [&[0.0; 9]; FOUR];
+                for (i, of) in of.iter_mut().enumerate() {
+                    if let Some(filter) = filters.get((first + i) * channels + channel) {
+                        *of = filter;
+                    }
+                }
                 let at = (panel * channels + channel) * WIDTH + first;
                 match tile {
-                    Tile::Two => four::<V, 4>(two_by_two, of, len, &mut to[at..]),
-                    Tile::Four => four::<V, 6>(four_by_four, of, len, &mut to[at..]),
+                    Tile::Two => four::<V, TwoByTwo, 4>(of, len, &mut to[at..]),
+                    Tile::Four => four::<V, FourByFour, 6>(of, len, &mut to[at..]),
                 }
             }
         }
     }
 }
 
-/// Transforms four filters by `line`, their columns and then their rows.
+/// How a line of three becomes one of `N`.
+trait Form<const N: usize> {
+    fn line<V: Wide>(g: [V; 3]) -> [V; N];
+}
+
+/// Transforms four filters, their columns and then their rows.
 #[inline(always)]
-fn four<V: Wide, const N: usize>(
-    line: impl Fn([V; 3]) -> [V; N],
-    of: [&[f32; 9]; FOUR],
-    len: usize,
-    to: &mut [f32],
-) {
-    let tap = |at: usize| V::new([of[0][at], of[1][at], of[2][at], of[3][at]]);
-    let rows = [0, 3, 6].map(
-        #[inline(always)]
-        |row| line([tap(row), tap(row + 1), tap(row + 2)]),
-    );
+fn four<V: Wide, F: Form<N>, const N: usize>(of: [&[f32; 9]; FOUR], len: usize, to: &mut [f32]) {
+    let [first, second, third] =
+        [row::<V, F, N>(of, 0), row::<V, F, N>(of, 3), row::<V, F, N>(of, 6)];
     for column in 0..N {
-        let down = line([rows[0][column], rows[1][column], rows[2][column]]);
-        for (row, v) in down.into_iter().enumerate() {
-            to[(row * N + column) * len..][..FOUR].copy_from_slice(&v.floats());
+        let down = F::line([first[column], second[column], third[column]]);
+        for (row, v) in down.iter().enumerate() {
+            let place = to[(row * N + column) * len..].first_chunk_mut();
+            *place.expect("room for a line") = v.floats();
         }
     }
+}
+
+/// A row of four filters that begins at `tap`.
+#[inline(always)]
+fn row<V: Wide, F: Form<N>, const N: usize>(of: [&[f32; 9]; FOUR], tap: usize) -> [V; N] {
+    F::line([taps(of, tap), taps(of, tap + 1), taps(of, tap + 2)])
+}
+
+#[inline(always)]
+fn taps<V: Wide>(of: [&[f32; 9]; FOUR], at: usize) -> V {
+    V::new([of[0][at], of[1][at], of[2][at], of[3][at]])
 }
 
 /// The values of a polynomial at ±p, times `by`.
@@ -114,21 +130,29 @@ fn pair<V: Wide>(g: [V; 3], p: f64, by: f64) -> [V; 2] {
 // Values are divided by the product of the differences to the other points, which is the
 // same for both of a pair.
 
-#[inline(always)]
-fn two_by_two<V: Wide>(g: [V; 3]) -> [V; 4] {
-    let [plus, minus] = pair(g, 1.0, 0.5);
-    [g[0], plus, minus, g[2]]
+struct TwoByTwo;
+
+impl Form<4> for TwoByTwo {
+    #[inline(always)]
+    fn line<V: Wide>(g: [V; 3]) -> [V; 4] {
+        let [plus, minus] = pair(g, 1.0, 0.5);
+        [g[0], plus, minus, g[2]]
+    }
 }
 
-#[inline(always)]
-fn four_by_four<V: Wide>(g: [V; 3]) -> [V; 6] {
-    const SQUARES: [f64; 2] = [A as f64 * A as f64, B as f64 * B as f64];
-    const BY_ZERO: f64 = 1.0 / (SQUARES[0] * SQUARES[1]);
-    const BY_A: f64 = 1.0 / (2.0 * SQUARES[0] * (SQUARES[0] - SQUARES[1]));
-    const BY_B: f64 = 1.0 / (2.0 * SQUARES[1] * (SQUARES[1] - SQUARES[0]));
-    let [plus_a, minus_a] = pair(g, f64::from(A), BY_A);
-    let [plus_b, minus_b] = pair(g, f64::from(B), BY_B);
-    [g[0].mul(BY_ZERO), plus_a, minus_a, plus_b, minus_b, g[2]]
+struct FourByFour;
+
+impl Form<6> for FourByFour {
+    #[inline(always)]
+    fn line<V: Wide>(g: [V; 3]) -> [V; 6] {
+        const SQUARES: [f64; 2] = [A as f64 * A as f64, B as f64 * B as f64];
+        const BY_ZERO: f64 = 1.0 / (SQUARES[0] * SQUARES[1]);
+        const BY_A: f64 = 1.0 / (2.0 * SQUARES[0] * (SQUARES[0] - SQUARES[1]));
+        const BY_B: f64 = 1.0 / (2.0 * SQUARES[1] * (SQUARES[1] - SQUARES[0]));
+        let [plus_a, minus_a] = pair(g, A as f64, BY_A);
+        let [plus_b, minus_b] = pair(g, B as f64, BY_B);
+        [g[0].mul(BY_ZERO), plus_a, minus_a, plus_b, minus_b, g[2]]
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

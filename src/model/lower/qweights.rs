@@ -39,28 +39,25 @@ pub(super) fn signed(
         let zero = if of.zero.len() == 1 { of.zero[0] } else { of.zero[filter] };
         zero.wrapping_sub(bias)
     };
-    // Weight `c` of a tap of a filter.
-    let value = |filter: usize, tap: usize, c: usize| {
-        let at = match is_filter_first {
-            true => (filter * own + c) * taps + tap,
-            false => c * filters + filter,
-        };
-        (bytes[at] ^ by) as i8
+    // Where the weight `c` of a tap of a filter is, and the weight without `less`.
+    let at = |filter: usize, tap: usize, c: usize| match is_filter_first {
+        true => (filter * own + c) * taps + tap,
+        false => c * filters + filter,
     };
+    let value = |at: usize, less: i32| i32::from((bytes[at] ^ by) as i8).wrapping_sub(less);
     // Most weights are signed bytes without their zero, too.
-    let less = |filter: usize, v: i8| i8::try_from(i32::from(v).wrapping_sub(zero(filter)));
-    let all = |filter: usize| {
-        (0..taps).all(|tap| (0..own).all(|c| less(filter, value(filter, tap, c)).is_ok()))
+    let fits = |filter: usize| {
+        let all = (0..taps).flat_map(|tap| (0..own).map(move |c| (tap, c)));
+        let fits = |v: i32| i8::try_from(v).is_ok();
+        zero(filter) == 0
+            || all.into_iter().all(|(tap, c)| fits(value(at(filter, tap, c), zero(filter))))
     };
-    let centred = (0..filters).all(|filter| zero(filter) == 0 || all(filter));
-    let value = |filter: usize, tap: usize, c: usize| {
-        let v = value(filter, tap, c);
-        if centred { less(filter, v).unwrap_or(v) } else { v }
-    };
+    let centred = (0..filters).all(fits);
+    let less = |filter: usize| if centred { zero(filter) } else { 0 };
     let zeros = (!centred).then(|| (0..filters).map(zero).collect());
     if depthwise {
         let taps = (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c)));
-        let weights = taps.map(|(tap, c)| value(c, tap, 0)).collect();
+        let weights = taps.map(|(tap, c)| value(at(c, tap, 0), less(c)) as i8).collect();
         return Ok(centred.then_some((Weights::Channels(weights), None)));
     }
     let (pieces, len) = windows.pieces();
@@ -70,11 +67,13 @@ pub(super) fn signed(
     let (count, padded) = (pieces[0] * pieces[1], len.next_multiple_of(QUAD));
     let packed = QPacked::new(count * padded, filters, |filter, to| {
         // (A piece may have the channels of several taps.)
-        let mut all = (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c)));
-        for piece in to.chunks_mut(padded) {
-            piece.iter_mut().zip(all.by_ref().take(len)).for_each(|(to, (tap, c))| {
-                *to = value(filter, tap, c);
-            });
+        let (less, mut tap, mut c) = (less(filter), 0, 0);
+        for to in to.chunks_mut(padded).flat_map(|piece| &mut piece[..len]) {
+            *to = value(at(filter, tap, c), less) as i8;
+            c += 1;
+            if c == channels {
+                (tap, c) = (tap + 1, 0);
+            }
         }
     })?;
     Ok(Some((Weights::Matrix(packed), zeros)))
