@@ -68,32 +68,6 @@ impl Geometry {
         Some((geometry, batch))
     }
 
-    /// That of a transposed convolution whose windows, of the result, lie side by
-    /// side.
-    pub(super) fn of_windows(
-        context: &Context,
-        spec: &PoolSpec,
-        filters: usize,
-    ) -> Option<(Geometry, usize)> {
-        let [batch, channels, height, width] = context.image(0)?;
-        let from = [height, width];
-        let rank = 3 + usize::from(spec.data_format.has_n());
-        if spec.data_format.c_is_last() || context.input(0)?.len() != rank || spec.rank() != 2 {
-            return None;
-        }
-        let kernel = [0, 1].map(|axis: usize| spec.kernel_shape[axis]);
-        let (stride, dilation) =
-            ([0, 1].map(|axis| spec.stride(axis)), [0, 1].map(|axis| spec.dilation(axis)));
-        let beside = stride == kernel && dilation == [1; 2];
-        if !beside || !(0..2).all(|axis| spec.padding.valid_dim(axis, false)) {
-            return None;
-        }
-        let to = [height * kernel[0], width * kernel[1]];
-        let pad = [0; 2];
-        let geometry = Geometry { channels, filters, from, to, kernel, stride, dilation, pad };
-        Some((geometry, batch))
-    }
-
     /// Whether every window is of 3×3 neighbours, and the next to its left or below.
     fn is_three(&self) -> bool {
         (self.kernel, self.stride, self.dilation) == ([3; 2], [1; 2], [1; 2])

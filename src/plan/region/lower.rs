@@ -259,6 +259,7 @@ pub(super) fn lower(
     }
     einsum::lower(context)
         .or_else(|| conv::lower(context))
+        .or_else(|| deconv::along_one(context))
         .or_else(|| elementwise::lower(context))
         .or_else(|| rows::lower(context))
         .or_else(|| recurs::lower(context))

@@ -227,7 +227,7 @@ impl Op {
             Op::Product(product) => product.run(isa, reads, y, scratch),
             Op::Conv2d(conv) => conv.run(isa, reads, y, scratch),
             Op::Depthwise(conv) => conv.run(isa, reads, y),
-            Op::Deconv(conv) => conv.run(isa, reads, y),
+            Op::Deconv(conv) => conv.run(isa, reads, y, scratch),
             Op::Resize(resize) => resize.run(isa, reads, y, scratch),
             Op::Attention(attention) => attention.run(isa, reads, y, scratch),
             Op::Pool(pool) => pool.run(isa, reads, y),

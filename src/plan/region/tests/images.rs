@@ -185,6 +185,63 @@ fn pools_and_transposed_convolutions() {
 }
 
 #[test]
+fn transposed_convolutions_whose_windows_overlap() {
+    // Kernel, stride, pads before and after, and more outputs at the end.
+    let cases: [([usize; 2], [usize; 2], [usize; 2], [usize; 2]); 8] = [
+        ([4, 4], [2, 2], [1, 1], [0, 0]),
+        ([3, 3], [2, 2], [1, 1], [1, 1]),
+        ([3, 5], [1, 1], [0, 2], [0, 0]),
+        ([5, 3], [2, 3], [2, 0], [0, 2]),
+        ([2, 2], [2, 2], [0, 0], [1, 0]),
+        ([3, 2], [3, 2], [1, 0], [0, 0]),
+        ([7, 1], [4, 1], [3, 0], [3, 0]),
+        ([8, 8], [4, 4], [2, 2], [0, 0]),
+    ];
+    for (kernel, stride, pads, more) in cases {
+        let mut model = TypedModel::default();
+        let x = source(&mut model, "x", &[2, 5, 4, 7]);
+        let w = konst(&mut model, &[3, 5, kernel[0], kernel[1]], 3);
+        let b = konst(&mut model, &[3], 4);
+        let mut pool_spec = spec([5, 3], kernel, stride, 0);
+        pool_spec.padding = PaddingSpec::Explicit(TVec::from_slice(&pads), TVec::from_slice(&pads));
+        let (kernel_format, adjustments) = (KernelFormat::OIHW, TVec::from_slice(&more));
+        let op = Deconv { pool_spec, kernel_format, adjustments, group: 1 };
+        let y = wire(&mut model, op, &[x, w, b]);
+        let scale = konst(&mut model, &[1, 3, 1, 1], 6);
+        let y = wire(&mut model, math::mul(), &[y, scale]);
+        let y = wire(&mut model, nn::leaky_relu(0.1), &[y]);
+        model.select_output_outlets(&[y]).unwrap();
+        let region = check(&model, &format!("{kernel:?} by {stride:?}, {pads:?}, {more:?}"));
+        assert_eq!(region.steps.len(), 3, "{:?}", names(&region));
+    }
+}
+
+#[test]
+fn transposed_convolutions_along_one_axis() {
+    for (kernel, stride, pad, more) in [(16, 8, 4, 0), (3, 2, 1, 1), (4, 4, 0, 0), (5, 1, 2, 0)] {
+        let mut model = TypedModel::default();
+        let x = source(&mut model, "x", &[2, 6, 9]);
+        let w = konst(&mut model, &[4, 6, kernel], 3);
+        let b = konst(&mut model, &[4], 4);
+        let pool_spec = PoolSpec {
+            data_format: DataFormat::NCHW,
+            kernel_shape: tvec!(kernel),
+            padding: PaddingSpec::Explicit(tvec!(pad), tvec!(pad)),
+            dilations: None,
+            strides: Some(tvec!(stride)),
+            input_channels: 6,
+            output_channels: 4,
+        };
+        let (kernel_format, adjustments) = (KernelFormat::OIHW, tvec!(more));
+        let op = Deconv { pool_spec, kernel_format, adjustments, group: 1 };
+        let y = wire(&mut model, op, &[x, w, b]);
+        model.select_output_outlets(&[y]).unwrap();
+        let region = check(&model, &format!("{kernel} by {stride}"));
+        assert_eq!(region.steps.len(), 3, "{:?}", names(&region));
+    }
+}
+
+#[test]
 fn images_at_another_size() {
     let ways = ["asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel"];
     for (way, interpolator) in ways.iter().flat_map(|way| {
