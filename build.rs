@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 16] = [
     "status",
     "tensor",
     "log",
@@ -18,6 +18,10 @@ const SOURCES: [&str; 12] = [
     "metrics",
     "subscription",
     "profile",
+    "image",
+    "audio",
+    "scores",
+    "boxes",
 ];
 
 fn main() {

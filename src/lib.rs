@@ -25,6 +25,7 @@
 //! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
 //! | [`kernels`] | the arithmetic, for each instruction set; the processor's state around a run |
 //! | [`plan`] | model + shapes → program: native regions, tract's operators between them |
+//! | [`prep`] | images and samples to tensors, scores and boxes from them |
 //! | [`session`] | one execution context |
 //! | [`runtime`] | the global: counted users |
 //! | [`ffi`] | the C ABI |
@@ -52,6 +53,7 @@ mod panics;
 pub mod plan;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod prep;
 pub mod runtime;
 pub mod session;
 mod sync;

@@ -45,6 +45,19 @@ pub(super) trait Lanes: Copy {
     ///
     /// There are sixteen.
     unsafe fn load_ints(from: *const i32) -> Self;
+    /// The 16-bit integers from `from` on, as floats.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen.
+    unsafe fn load_shorts(from: *const i16) -> Self;
+    /// Byte `byte` of each of the four-byte pixels from `from` on, the lowest being 0, as
+    /// floats.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen; `byte` is 3 at most.
+    unsafe fn load_channel(from: *const u32, byte: usize) -> Self;
 
     fn add(self, y: Self) -> Self;
     fn sub(self, y: Self) -> Self;
@@ -208,6 +221,17 @@ impl Lanes for Scalar {
     unsafe fn load_ints(from: *const i32) -> Scalar {
         // SAFETY: the contract.
         Scalar(unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(|v| v as f32))
+    }
+    #[inline(never)]
+    unsafe fn load_shorts(from: *const i16) -> Scalar {
+        // SAFETY: the contract.
+        Scalar(unsafe { from.cast::<[i16; WIDTH]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(never)]
+    unsafe fn load_channel(from: *const u32, byte: usize) -> Scalar {
+        // SAFETY: the contract.
+        let pixels = unsafe { from.cast::<[u32; WIDTH]>().read_unaligned() };
+        Scalar(pixels.map(|p| f32::from(p.to_le_bytes()[byte])))
     }
     #[inline(never)]
     fn add(self, y: Scalar) -> Scalar {

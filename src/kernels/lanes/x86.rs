@@ -70,6 +70,29 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_shorts(from: *const i16) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let low = _mm256_cvtepi16_epi32(_mm_loadu_si128(from.cast()));
+            let high = _mm256_cvtepi16_epi32(_mm_loadu_si128(from.add(8).cast()));
+            Avx2(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_channel(from: *const u32, byte: usize) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let by = _mm_cvtsi32_si128(8 * byte as i32);
+            let mask = _mm256_set1_epi32(0xff);
+            let low = _mm256_srl_epi32(_mm256_loadu_si256(from.cast()), by);
+            let high = _mm256_srl_epi32(_mm256_loadu_si256(from.add(8).cast()), by);
+            Avx2(
+                _mm256_cvtepi32_ps(_mm256_and_si256(low, mask)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(high, mask)),
+            )
+        }
+    }
+    #[inline(always)]
     fn add(self, y: Avx2) -> Avx2 {
         both!(_mm256_add_ps, self, y)
     }
@@ -259,6 +282,23 @@ impl Lanes for Avx512 {
     unsafe fn load_ints(from: *const i32) -> Avx512 {
         // SAFETY: the contract.
         unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_shorts(from: *const i16) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe {
+            let all = _mm256_loadu_si256(from.cast());
+            Avx512(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(all)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_channel(from: *const u32, byte: usize) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe {
+            let by = _mm_cvtsi32_si128(8 * byte as i32);
+            let all = _mm512_srl_epi32(_mm512_loadu_si512(from.cast()), by);
+            Avx512(_mm512_cvtepi32_ps(_mm512_and_si512(all, _mm512_set1_epi32(0xff))))
+        }
     }
     #[inline(always)]
     fn add(self, y: Avx512) -> Avx512 {
