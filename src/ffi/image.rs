@@ -57,7 +57,8 @@ pub enum inferno_filter {
     /// wide as two places, as Pillow's BILINEAR and ONNX's Resize with antialias do. It shrinks
     /// by 500 each way at most.
     Antialias = 1,
-    /// The pixel that the middle is in, as OpenCV's INTER_NEAREST_EXACT does.
+    /// The pixel that the middle is in, as OpenCV's INTER_NEAREST_EXACT does; of two that it is
+    /// between, the later one.
     Nearest = 2,
 }
 

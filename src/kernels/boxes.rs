@@ -128,7 +128,7 @@ mod tests {
             let rect = |i: usize| {
                 let x = &x[5 * i..];
                 let class = if x[4] > 0.0 { 1.0 } else { 16_777_215.0 };
-                Rect { edges: [x[0], x[1], x[0] + x[2], x[1] + x[3]], class }
+                Rect { edges: [x[0], x[1], x[0] + x[2].abs(), x[1] + x[3].abs()], class }
             };
             let mut boxes = Boxes::default();
             (0..count).for_each(|i| boxes.push(rect(i)));

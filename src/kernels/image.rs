@@ -7,84 +7,162 @@ use super::lanes::{Lanes, WIDTH, for_isa};
 use super::stream::get;
 
 /// Places of a result that are worked on at once.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = 320;
 
 const _: () = assert!(BLOCK.is_multiple_of(WIDTH));
 
 /// A channel of a part of a row.
 pub type Plane = [f32; BLOCK];
 
-/// Which bytes of a pixel, the first being 0, make which planes.
+/// What the bytes of a pixel become.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Channels {
-    /// One plane of one byte.
-    One(usize),
-    /// Three planes of a byte each.
-    Three([usize; 3]),
-    /// One plane: the first three bytes, weighted.
-    Sum([f32; 3]),
+pub enum Pixel {
+    /// One byte: one plane.
+    Gray,
+    /// Three bytes, or four of which the last is passed over: a plane each.
+    Colours(usize),
+    /// The same, weighted: one plane.
+    Sum(usize, [f32; 3]),
 }
 
-impl Channels {
-    /// How many planes it makes.
-    pub fn planes(self) -> usize {
-        if matches!(self, Channels::Three(_)) { 3 } else { 1 }
+impl Pixel {
+    /// How many bytes it has.
+    pub fn bytes(self) -> usize {
+        match self {
+            Pixel::Gray => 1,
+            Pixel::Colours(bytes) | Pixel::Sum(bytes, _) => bytes,
+        }
     }
 
-    fn are_there(self) -> bool {
-        match self {
-            Channels::One(byte) => byte < 4,
-            Channels::Three(bytes) => bytes.iter().all(|byte| *byte < 4),
-            Channels::Sum(_) => true,
+    /// How many planes it makes.
+    pub fn planes(self) -> usize {
+        if matches!(self, Pixel::Colours(_)) { 3 } else { 1 }
+    }
+}
+
+/// Where in a row the pairs of neighbours are that places of a result are between, and how
+/// much of the right one there is.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    count: usize,
+    /// Bytes of the row that are read.
+    reach: usize,
+    /// They are one after the other.
+    is_run: bool,
+    /// In bytes, of the left one.
+    begins: [usize; BLOCK],
+    /// From 0, the left one alone, to 1, the right one alone.
+    parts: Plane,
+    /// Eight bytes from the left one on.
+    found: [u64; BLOCK],
+}
+
+/// Bytes that are read for a pair.
+const READ: usize = 8;
+
+impl Default for Pairs {
+    fn default() -> Pairs {
+        Pairs {
+            count: 0,
+            reach: 0,
+            is_run: false,
+            begins: [0; BLOCK],
+            parts: [0.0; BLOCK],
+            found: [0; BLOCK],
         }
     }
 }
 
-/// Pixels to the left and to the right of the places of a result, four bytes each, the
-/// first lowest, and how much of the right one there is.
-#[derive(Debug, Clone)]
-pub struct Pairs {
-    /// The pixels to the left.
-    pub left: [u32; BLOCK],
-    /// The pixels to the right.
-    pub right: [u32; BLOCK],
-    /// From 0, the left one alone, to 1, the right one alone.
-    pub part: Plane,
+impl Pairs {
+    /// Sets them: for each, where its left pixel begins, in bytes, and how much of the right
+    /// one there is. Those past a block are left out.
+    pub fn set(&mut self, pairs: impl Iterator<Item = (usize, f32)>) {
+        (self.count, self.reach, self.is_run) = (0, 0, true);
+        for (begin, part) in pairs.take(BLOCK) {
+            let follows =
+                self.count == 0 || self.begins[self.count - 1].checked_add(READ) == Some(begin);
+            self.is_run &= follows;
+            self.reach = self.reach.max(begin.saturating_add(READ));
+            (self.begins[self.count], self.parts[self.count]) = (begin, part);
+            self.count += 1;
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Reads them. What is past the end of the row is 0.
+    pub fn read(&mut self, row: &[u8]) {
+        let begins = &self.begins[..self.count];
+        let found = &mut self.found[..self.count];
+        if self.reach > row.len() {
+            found.iter_mut().zip(begins).for_each(|(to, begin)| *to = near_end(row, *begin));
+        } else if self.is_run {
+            let first = begins.first().copied().unwrap_or(0);
+            let all = row[first..].as_chunks::<READ>().0;
+            found.iter_mut().zip(all).for_each(|(to, from)| *to = u64::from_le_bytes(*from));
+        } else {
+            for (to, begin) in found.iter_mut().zip(begins) {
+                // SAFETY: the row reaches past the last one.
+                let bytes = unsafe { row.as_ptr().add(*begin).cast::<[u8; READ]>().read() };
+                *to = u64::from_le_bytes(bytes);
+            }
+        }
+    }
 }
 
-/// Mixes the first `count` pairs: left + (right − left) · part, of each channel.
+/// The bytes from `begin` on; what is past the end is 0.
+fn near_end(row: &[u8], begin: usize) -> u64 {
+    let mut bytes = [0; READ];
+    let left = row.get(begin..).unwrap_or(&[]);
+    bytes.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(bytes)
+}
+
+/// Mixes pairs that were read: left + (right − left) · part, of each channel.
 ///
 /// # Panics
 ///
-/// When there are not so many, a byte is past the fourth, or the processor has not `isa`.
-pub fn mix(isa: Isa, channels: Channels, count: usize, pairs: &Pairs, planes: &mut [Plane; 3]) {
-    assert!(count <= BLOCK && channels.are_there(), "{count} pixels, {channels:?}");
-    mix_all(isa, channels, count, pairs, planes);
+/// When a pixel is not of three or four bytes, or the processor has not `isa`.
+pub fn mix(isa: Isa, pixel: Pixel, pairs: &Pairs, planes: &mut [Plane; 3]) {
+    assert!(matches!(pixel.bytes(), 1 | 3 | 4), "{pixel:?}");
+    mix_all(isa, pixel, pairs, planes);
 }
 
-for_isa! {
-    fn mix_all(channels: Channels, count: usize, pairs: &Pairs, planes: &mut [Plane; 3]) =
-        mix_kernel;
-}
+for_isa! { fn mix_all(pixel: Pixel, pairs: &Pairs, planes: &mut [Plane; 3]) = mix_kernel; }
 
 #[inline(always)]
-fn mix_kernel<V: Lanes>(channels: Channels, count: usize, pairs: &Pairs, planes: &mut [Plane; 3]) {
+fn mix_kernel<V: Lanes>(pixel: Pixel, pairs: &Pairs, planes: &mut [Plane; 3]) {
+    let [first, second, third] = planes;
     let mut at = 0;
-    while at < count {
-        // SAFETY: `at` is a multiple of the width below a block's length, which is one,
-        // too; bytes were checked to be 3 at most.
+    while at < pairs.count {
+        // SAFETY: `at` is a multiple of the width below a block's length, which is one, too.
         unsafe {
-            match channels {
-                Channels::One(byte) => put(planes, 0, at, mixed::<V>(pairs, at, byte)),
-                Channels::Three([first, second, third]) => {
-                    put(planes, 0, at, mixed::<V>(pairs, at, first));
-                    put(planes, 1, at, mixed::<V>(pairs, at, second));
-                    put(planes, 2, at, mixed::<V>(pairs, at, third));
-                }
-                Channels::Sum([first, second, third]) => {
-                    let sum = mixed::<V>(pairs, at, 0).mul(V::splat(first));
-                    let sum = mixed::<V>(pairs, at, 1).mul_add(V::splat(second), sum);
-                    put(planes, 0, at, mixed::<V>(pairs, at, 2).mul_add(V::splat(third), sum));
+            match pixel {
+                Pixel::Gray => mixed::<V, 0, 1>(pairs, at).store(first.as_mut_ptr().add(at)),
+                Pixel::Colours(_) | Pixel::Sum(..) => {
+                    let [x, y, z]: [V; 3] = match pixel.bytes() {
+                        3 => [
+                            mixed::<V, 0, 3>(pairs, at),
+                            mixed::<V, 1, 4>(pairs, at),
+                            mixed::<V, 2, 5>(pairs, at),
+                        ],
+                        _ => [
+                            mixed::<V, 0, 4>(pairs, at),
+                            mixed::<V, 1, 5>(pairs, at),
+                            mixed::<V, 2, 6>(pairs, at),
+                        ],
+                    };
+                    if let Pixel::Sum(_, [a, b, c]) = pixel {
+                        let sum = y.mul_add(V::splat(b), x.mul(V::splat(a)));
+                        z.mul_add(V::splat(c), sum).store(first.as_mut_ptr().add(at));
+                    } else {
+                        x.store(first.as_mut_ptr().add(at));
+                        y.store(second.as_mut_ptr().add(at));
+                        z.store(third.as_mut_ptr().add(at));
+                    }
                 }
             }
         }
@@ -94,29 +172,22 @@ fn mix_kernel<V: Lanes>(channels: Channels, count: usize, pairs: &Pairs, planes:
 
 /// # Safety
 ///
-/// Sixteen pairs are from `at` on; `byte` is 3 at most.
+/// Sixteen pairs are from `at` on.
 #[inline(always)]
-unsafe fn mixed<V: Lanes>(pairs: &Pairs, at: usize, byte: usize) -> V {
+unsafe fn mixed<V: Lanes, const LEFT: usize, const RIGHT: usize>(pairs: &Pairs, at: usize) -> V {
     // SAFETY: the contract.
     unsafe {
-        let left = V::load_channel(pairs.left.as_ptr().add(at), byte);
-        let right = V::load_channel(pairs.right.as_ptr().add(at), byte);
-        right.sub(left).mul_add(V::load(pairs.part.as_ptr().add(at)), left)
+        let from = pairs.found.as_ptr().add(at);
+        let (left, right) = (V::load_byte::<LEFT>(from), V::load_byte::<RIGHT>(from));
+        right.sub(left).mul_add(V::load(pairs.parts.as_ptr().add(at)), left)
     }
 }
 
-/// # Safety
-///
-/// Sixteen floats of the plane are from `at` on.
-#[inline(always)]
-unsafe fn put<V: Lanes>(planes: &mut [Plane; 3], plane: usize, at: usize, v: V) {
-    // SAFETY: the contract.
-    unsafe { v.store(planes[plane].as_mut_ptr().add(at)) };
-}
-
-/// What becomes of two rows: upper · `upper` + lower · `lower` + `bias`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What becomes of a plane of two rows: upper · `upper` + lower · `lower` + `bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Blend {
+    /// Which plane.
+    pub plane: usize,
     /// How much of the upper row.
     pub upper: f32,
     /// How much of the lower row.
@@ -125,31 +196,71 @@ pub struct Blend {
     pub bias: f32,
 }
 
-/// Joins two rows: as many floats as `to` has.
+/// Where floats go: `count` of each plane, the planes `stride` apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// The first of the first plane.
+    pub begin: usize,
+    /// From a plane to the next one.
+    pub stride: usize,
+    /// Floats of a plane.
+    pub count: usize,
+}
+
+impl Span {
+    fn is_within(&self, planes: usize, len: usize) -> bool {
+        let last = self.stride.checked_mul(planes.saturating_sub(1));
+        let end = last.and_then(|last| last.checked_add(self.begin)?.checked_add(self.count));
+        self.count <= BLOCK && end.is_some_and(|end| end <= len)
+    }
+}
+
+/// Joins two rows, a plane for each of `blends`.
 ///
 /// # Panics
 ///
-/// When they are more than a block, or the processor has not `isa`.
-pub fn join(isa: Isa, blend: Blend, upper: &Plane, lower: &Plane, to: &mut [f32]) {
-    assert!(to.len() <= BLOCK, "{} floats", to.len());
-    join_all(isa, blend, upper, lower, to);
+/// When the span is more than a block or not within `to`, or the processor has not `isa`.
+pub fn join(
+    isa: Isa,
+    blends: &[Blend],
+    upper: &[Plane; 3],
+    lower: &[Plane; 3],
+    span: Span,
+    to: &mut [f32],
+) {
+    assert!(span.is_within(blends.len(), to.len()), "{span:?} in {}", to.len());
+    join_all(isa, blends, upper, lower, span, to);
 }
 
-for_isa! { fn join_all(blend: Blend, upper: &Plane, lower: &Plane, to: &mut [f32]) = join_kernel; }
+for_isa! {
+    fn join_all(
+        blends: &[Blend], upper: &[Plane; 3], lower: &[Plane; 3], span: Span, to: &mut [f32],
+    ) = join_kernel;
+}
 
 #[inline(always)]
-fn join_kernel<V: Lanes>(blend: Blend, upper: &Plane, lower: &Plane, to: &mut [f32]) {
-    let mut at = 0;
-    while at < to.len() {
-        let left = to.len() - at;
-        // SAFETY: `at` is a multiple of the width below a block's length; `left` floats of
-        // the result are from `at` on.
-        unsafe {
-            let v = joined::<V>(blend, upper, lower, at);
-            let place = to.as_mut_ptr().add(at);
-            if left >= WIDTH { v.store(place) } else { v.store_some(place, left) }
+fn join_kernel<V: Lanes>(
+    blends: &[Blend],
+    upper: &[Plane; 3],
+    lower: &[Plane; 3],
+    span: Span,
+    to: &mut [f32],
+) {
+    for (blend, i) in blends.iter().zip(0..) {
+        let to = &mut to[span.begin + i * span.stride..][..span.count];
+        let (upper, lower) = (&upper[blend.plane], &lower[blend.plane]);
+        let mut at = 0;
+        while at < to.len() {
+            let left = to.len() - at;
+            // SAFETY: `at` is a multiple of the width below a block's length; `left` floats
+            // of the result are from `at` on.
+            unsafe {
+                let v = joined::<V>(blend, upper, lower, at);
+                let place = to.as_mut_ptr().add(at);
+                if left >= WIDTH { v.store(place) } else { v.store_some(place, left) }
+            }
+            at += WIDTH;
         }
-        at += WIDTH;
     }
 }
 
@@ -158,28 +269,46 @@ fn join_kernel<V: Lanes>(blend: Blend, upper: &Plane, lower: &Plane, to: &mut [f
 /// # Panics
 ///
 /// As [`join`].
-pub fn join_bytes(isa: Isa, blend: Blend, upper: &Plane, lower: &Plane, to: &mut [u8]) {
-    assert!(to.len() <= BLOCK, "{} bytes", to.len());
-    join_bytes_all(isa, blend, upper, lower, to);
+pub fn join_bytes(
+    isa: Isa,
+    blends: &[Blend],
+    upper: &[Plane; 3],
+    lower: &[Plane; 3],
+    span: Span,
+    to: &mut [u8],
+) {
+    assert!(span.is_within(blends.len(), to.len()), "{span:?} in {}", to.len());
+    join_bytes_all(isa, blends, upper, lower, span, to);
 }
 
 for_isa! {
-    fn join_bytes_all(blend: Blend, upper: &Plane, lower: &Plane, to: &mut [u8]) =
-        join_bytes_kernel;
+    fn join_bytes_all(
+        blends: &[Blend], upper: &[Plane; 3], lower: &[Plane; 3], span: Span, to: &mut [u8],
+    ) = join_bytes_kernel;
 }
 
 #[inline(always)]
-fn join_bytes_kernel<V: Lanes>(blend: Blend, upper: &Plane, lower: &Plane, to: &mut [u8]) {
-    for (i, to) in to.chunks_mut(WIDTH).enumerate() {
-        let mut bytes = [0; WIDTH];
-        // SAFETY: a chunk begins at a multiple of the width below a block's length; there
-        // are sixteen bytes.
-        unsafe {
-            let v = joined::<V>(blend, upper, lower, i * WIDTH);
-            let v = v.round().max(V::splat(0.0)).min(V::splat(255.0));
-            v.store_bytes(bytes.as_mut_ptr());
+fn join_bytes_kernel<V: Lanes>(
+    blends: &[Blend],
+    upper: &[Plane; 3],
+    lower: &[Plane; 3],
+    span: Span,
+    to: &mut [u8],
+) {
+    for (blend, i) in blends.iter().zip(0..) {
+        let to = &mut to[span.begin + i * span.stride..][..span.count];
+        let (upper, lower) = (&upper[blend.plane], &lower[blend.plane]);
+        for (to, i) in to.chunks_mut(WIDTH).zip(0..) {
+            let mut bytes = [0; WIDTH];
+            // SAFETY: a chunk begins at a multiple of the width below a block's length;
+            // there are sixteen bytes.
+            unsafe {
+                let v = joined::<V>(blend, upper, lower, i * WIDTH);
+                let v = v.round().max(V::splat(0.0)).min(V::splat(255.0));
+                v.store_bytes(bytes.as_mut_ptr());
+            }
+            to.copy_from_slice(&bytes[..to.len()]);
         }
-        to.copy_from_slice(&bytes[..to.len()]);
     }
 }
 
@@ -187,7 +316,7 @@ fn join_bytes_kernel<V: Lanes>(blend: Blend, upper: &Plane, lower: &Plane, to: &
 ///
 /// Sixteen floats of either row are from `at` on.
 #[inline(always)]
-unsafe fn joined<V: Lanes>(blend: Blend, upper: &Plane, lower: &Plane, at: usize) -> V {
+unsafe fn joined<V: Lanes>(blend: &Blend, upper: &Plane, lower: &Plane, at: usize) -> V {
     // SAFETY: the contract.
     unsafe {
         let lower = V::load(lower.as_ptr().add(at));
@@ -312,67 +441,87 @@ mod tests {
     use super::super::testing::{SIZES, near, numbers, same_all};
     use super::*;
 
-    fn pairs() -> Pairs {
-        let word = |i: usize| (i as u32).wrapping_mul(2_654_435_761);
-        Pairs {
-            left: std::array::from_fn(word),
-            right: std::array::from_fn(|i| word(i + 1000)),
-            part: std::array::from_fn(|i| i as f32 / 255.0),
-        }
+    /// Channel `channel` of pair `i` of a row whose pixels are of `bytes`, `apart` apart.
+    fn wanted(row: &[u8], bytes: usize, apart: usize, i: usize, channel: usize) -> f64 {
+        let of = |pixel: usize| {
+            f64::from(row.get(i * apart + pixel * bytes + channel).copied().unwrap_or(0))
+        };
+        of(0) + (of(1) - of(0)) * f64::from(i as f32 / 319.0)
     }
 
     #[test]
     fn pairs_are_mixed_channel_by_channel() {
-        let pairs = pairs();
-        let want = |i: usize, byte: usize| wanted(&pairs, i, byte);
-        for count in [0, 1, 16, 100, 255, 256] {
-            let of = |channels: Channels| {
+        let row: Vec<u8> =
+            (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        // In a run, all over a row, and up to its end and past it.
+        for (apart, len, count) in [
+            (8, 3000, 320),
+            (9, 3000, 255),
+            (7, 100, 14),
+            (4, 64, 16),
+            (1, 9, 8),
+            (0, 8, 1),
+            (5, 0, 0),
+        ] {
+            let row = &row[..len];
+            let mut pairs = Pairs::default();
+            pairs.set((0..count).map(|i| (i * apart, i as f32 / 319.0)));
+            pairs.read(row);
+            assert_eq!(pairs.count(), count);
+            let of = |pixel: Pixel| {
                 same_all(|isa| {
                     let mut planes = [[0.0; BLOCK]; 3];
-                    mix(isa, channels, count, &pairs, &mut planes);
-                    planes[..channels.planes()].iter().flat_map(|p| p[..count].to_vec()).collect()
+                    mix(isa, pixel, &pairs, &mut planes);
+                    planes[..pixel.planes()].iter().flat_map(|p| p[..count].to_vec()).collect()
                 })
             };
-            for bytes in [[0, 1, 2], [2, 1, 0], [3, 3, 1]] {
-                let all = bytes.iter().flat_map(|b| (0..count).map(|i| want(i, *b)));
-                near(&of(Channels::Three(bytes)), &all.collect::<Vec<_>>(), 1e-4, "three");
+            let grey: Vec<f64> = (0..count).map(|i| wanted(row, 1, apart, i, 0)).collect();
+            near(&of(Pixel::Gray), &grey, 1e-4, "grey");
+            for bytes in [3, 4] {
+                let want = |i, channel| wanted(row, bytes, apart, i, channel);
+                let all = (0..3).flat_map(|c| (0..count).map(move |i| want(i, c)));
+                near(&of(Pixel::Colours(bytes)), &all.collect::<Vec<_>>(), 1e-4, "colours");
+                let sum = |i| want(i, 0) * 0.25 + want(i, 1) * 0.5 + want(i, 2) * 0.125;
+                let sums: Vec<f64> = (0..count).map(sum).collect();
+                near(&of(Pixel::Sum(bytes, [0.25, 0.5, 0.125])), &sums, 1e-4, "sum");
             }
-            let third: Vec<f64> = (0..count).map(|i| want(i, 3)).collect();
-            near(&of(Channels::One(3)), &third, 1e-4, "one");
-            let sum = |i| want(i, 0) * 0.25 + want(i, 1) * 0.5 + want(i, 2) * 0.125;
-            let sums: Vec<f64> = (0..count).map(sum).collect();
-            near(&of(Channels::Sum([0.25, 0.5, 0.125])), &sums, 1e-4, "sum");
         }
-    }
-
-    fn wanted(pairs: &Pairs, i: usize, byte: usize) -> f64 {
-        let of = |p: u32| f64::from(p.to_le_bytes()[byte]);
-        let (left, right) = (of(pairs.left[i]), of(pairs.right[i]));
-        left + (right - left) * f64::from(pairs.part[i])
     }
 
     #[test]
     fn rows_are_joined_and_rounded() {
-        let blend = Blend { upper: 60.0, lower: -25.5, bias: 90.0 };
+        let blend = |plane| Blend { plane, upper: 60.0, lower: -25.5, bias: 90.0 };
         let row = |seed| <[f32; BLOCK]>::try_from(numbers(BLOCK, seed)).unwrap();
-        let (upper, lower) = (row(1), row(2));
+        let (upper, lower) = ([row(1), row(3), row(5)], [row(2), row(4), row(6)]);
         for count in SIZES.iter().copied().chain([BLOCK]) {
+            let span = Span { begin: 3, stride: count + 2, count };
+            let blends = [blend(2), blend(0), blend(0)];
             let y = same_all(|isa| {
-                let mut y = vec![0.0; count];
-                join(isa, blend, &upper, &lower, &mut y);
+                let mut y = vec![7.0; 3 * count + 8];
+                join(isa, &blends, &upper, &lower, span, &mut y);
                 y
             });
-            let want = |i: usize| f64::from(upper[i]) * 60.0 - f64::from(lower[i]) * 25.5 + 90.0;
-            near(&y, &(0..count).map(want).collect::<Vec<_>>(), 1e-5, "join");
+            let mut want = vec![7.0; y.len()];
+            for (i, at) in (0..3).flat_map(|i| (0..count).map(move |at| (i, at))) {
+                let of = |row: &[Plane; 3]| f64::from(row[blends[i].plane][at]);
+                want[3 + i * span.stride + at] = of(&upper) * 60.0 - of(&lower) * 25.5 + 90.0;
+            }
+            near(&y, &want, 1e-5, "join");
             let bytes = same_all(|isa| {
-                let mut y = vec![0; count];
-                join_bytes(isa, blend, &upper, &lower, &mut y);
+                let mut y = vec![7; 3 * count + 8];
+                join_bytes(isa, &blends, &upper, &lower, span, &mut y);
                 y.iter().map(|y| f32::from(*y)).collect()
             });
-            let rounded: Vec<f64> =
-                y.iter().map(|y| f64::from(y.round_ties_even().clamp(0.0, 255.0))).collect();
-            near(&bytes, &rounded, 0.0, "bytes");
+            let rounded = y.iter().map(|y| f64::from(y.round_ties_even().clamp(0.0, 255.0)));
+            near(&bytes, &rounded.collect::<Vec<_>>(), 0.0, "bytes");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "Span")]
+    fn a_span_past_the_end_is_refused() {
+        let (planes, span) = ([[0.0; BLOCK]; 3], Span { begin: 0, stride: 5, count: 4 });
+        join(Isa::Scalar, &[Blend::default(); 3], &planes, &planes, span, &mut [0.0; 13]);
     }
 
     #[test]

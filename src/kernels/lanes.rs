@@ -51,13 +51,12 @@ pub(super) trait Lanes: Copy {
     ///
     /// There are sixteen.
     unsafe fn load_shorts(from: *const i16) -> Self;
-    /// Byte `byte` of each of the four-byte pixels from `from` on, the lowest being 0, as
-    /// floats.
+    /// Byte `BYTE`, the lowest being 0, of each number from `from` on, as floats.
     ///
     /// # Safety
     ///
-    /// There are sixteen; `byte` is 3 at most.
-    unsafe fn load_channel(from: *const u32, byte: usize) -> Self;
+    /// There are sixteen numbers.
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Self;
 
     fn add(self, y: Self) -> Self;
     fn sub(self, y: Self) -> Self;
@@ -228,10 +227,10 @@ impl Lanes for Scalar {
         Scalar(unsafe { from.cast::<[i16; WIDTH]>().read_unaligned() }.map(f32::from))
     }
     #[inline(never)]
-    unsafe fn load_channel(from: *const u32, byte: usize) -> Scalar {
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Scalar {
         // SAFETY: the contract.
-        let pixels = unsafe { from.cast::<[u32; WIDTH]>().read_unaligned() };
-        Scalar(pixels.map(|p| f32::from(p.to_le_bytes()[byte])))
+        let numbers = unsafe { from.cast::<[u64; WIDTH]>().read_unaligned() };
+        Scalar(numbers.map(|n| f32::from(n.to_le_bytes()[BYTE])))
     }
     #[inline(never)]
     fn add(self, y: Scalar) -> Scalar {

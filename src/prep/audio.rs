@@ -109,21 +109,21 @@ fn mono(
         Samples::Floats(x) if (channels, stride) == (1, 1) => {
             to.copy_from_slice(&x[from..][..to.len()]);
         }
-        // The sum of shorts is exact.
         Samples::Shorts(x) => {
-            let share = 1.0 / (32768.0 * channels as f64);
             for (x, to) in x.chunks(stride).skip(from).zip(to) {
-                let sum: i64 = x[..channels].iter().map(|x| i64::from(*x)).sum();
-                *to = (sum as f64 * share) as f32;
+                *to = mean(x[..channels].iter().map(|x| f64::from(*x) / 32768.0), channels);
             }
         }
         Samples::Floats(x) => {
-            let share = 1.0 / channels as f32;
             for (x, to) in x.chunks(stride).skip(from).zip(to) {
-                *to = x[..channels].iter().sum::<f32>() * share;
+                *to = mean(x[..channels].iter().map(|x| f64::from(*x)), channels);
             }
         }
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>, count: usize) -> f32 {
+    (values.sum::<f64>() / count as f64) as f32
 }
 
 #[cfg(test)]

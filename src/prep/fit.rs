@@ -42,8 +42,9 @@ pub(super) struct Axis {
     pub(super) count: usize,
     /// Where in the image the first one begins.
     pub(super) start: f64,
-    /// How much of the image is one of them.
-    pub(super) step: f64,
+    /// Of how many places so many pixels are: quotients are taken last, which makes whole
+    /// ones exact.
+    pub(super) of: (usize, usize),
     /// How many pixels the image has.
     pub(super) len: usize,
 }
@@ -51,40 +52,51 @@ pub(super) struct Axis {
 impl Axis {
     /// Where in the image the middle of the `i`-th place is.
     pub(super) fn middle(&self, i: usize) -> f64 {
-        self.start + (i as f64 + 0.5) * self.step
+        let (places, pixels) = self.of;
+        self.start + (i as f64 + 0.5) * pixels as f64 / places as f64
+    }
+
+    /// How much of the image a place is.
+    pub(super) fn step(&self) -> f64 {
+        self.of.1 as f64 / self.of.0 as f64
     }
 
     fn scale(&self) -> f64 {
-        1.0 / self.step
+        1.0 / self.step()
     }
 
     fn offset(&self) -> f64 {
-        self.begin as f64 - self.start / self.step
+        self.begin as f64 - self.start * self.scale()
     }
 }
 
 /// Fits an image of `from` pixels, x and y, into a tensor of `to`; none of them 0.
 pub(super) fn fit(how: Fit, from: [usize; 2], to: [usize; 2]) -> [Axis; 2] {
-    let scale = |axis: usize| to[axis] as f64 / from[axis] as f64;
-    let (least, most) = (scale(0).min(scale(1)), scale(0).max(scale(1)));
+    // Which axis has fewer places for a pixel: in whole numbers, so that it is exact.
+    let is_tighter = |axis: usize| {
+        let across = 1 - axis;
+        to[axis] as u128 * from[across] as u128 <= to[across] as u128 * from[axis] as u128
+    };
+    let (tight, loose) = if is_tighter(0) { (0, 1) } else { (1, 0) };
     [0, 1].map(|axis| {
-        let (from, to) = (from[axis], to[axis]);
         let whole = |begin: usize, count: usize| Axis {
             begin,
             count,
             start: 0.0,
-            step: from as f64 / count as f64,
-            len: from,
+            of: (count, from[axis]),
+            len: from[axis],
         };
-        let boxed = ((from as f64 * least).round() as usize).clamp(1, to);
+        let boxed = from[axis] as f64 * to[tight] as f64 / from[tight] as f64;
+        let boxed = (boxed.round() as usize).clamp(1, to[axis]);
         match how {
-            Fit::Stretch => whole(0, to),
-            Fit::Letterbox => whole((to - boxed) / 2, boxed),
+            Fit::Stretch => whole(0, to[axis]),
+            Fit::Letterbox => whole((to[axis] - boxed) / 2, boxed),
             Fit::LetterboxTopLeft => whole(0, boxed),
             Fit::Cover => {
-                let step = 1.0 / most;
-                let start = (from as f64 - to as f64 * step) / 2.0;
-                Axis { begin: 0, count: to, start, step, len: from }
+                let of = (to[loose], from[loose]);
+                let used = to[axis] as f64 * of.1 as f64 / of.0 as f64;
+                let start = (from[axis] as f64 - used) / 2.0;
+                Axis { begin: 0, count: to[axis], start, of, len: from[axis] }
             }
         }
     })
@@ -117,7 +129,7 @@ mod tests {
     fn a_cover_cuts_off_both_ends_alike() {
         let [x, y] = fit(Fit::Cover, [1280, 720], [224, 224]);
         assert_eq!((x.begin, x.count, y.start), (0, 224, 0.0));
-        assert!((x.start - 280.0).abs() < 1e-9 && (x.step - 720.0 / 224.0).abs() < 1e-12);
+        assert!((x.start - 280.0).abs() < 1e-9 && x.of == (224, 720));
     }
 
     #[test]

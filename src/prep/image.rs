@@ -4,7 +4,7 @@ use super::fit::{self, Fit, Map};
 use super::resample;
 use super::sink::{Norm, Sink};
 use crate::error::{self, Result};
-use crate::kernels::{Channels, Isa};
+use crate::kernels::{Isa, Pixel};
 
 /// What a pixel's bytes are, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,9 @@ impl Format {
         }
     }
 
-    /// Where red, green and blue are.
-    fn places(self) -> [usize; 3] {
-        match self {
-            Format::Rgb | Format::Rgba => [0, 1, 2],
-            Format::Bgr | Format::Bgra => [2, 1, 0],
-            Format::Gray => [0; 3],
-        }
+    /// Blue comes first.
+    fn is_reversed(self) -> bool {
+        matches!(self, Format::Bgr | Format::Bgra)
     }
 }
 
@@ -143,13 +139,19 @@ impl Order {
         if self == Order::Gray { 1 } else { 3 }
     }
 
-    fn of(self, format: Format) -> Channels {
-        let [red, green, blue] = format.places();
-        match (self, format) {
-            (Order::Rgb, _) => Channels::Three([red, green, blue]),
-            (Order::Bgr, _) => Channels::Three([blue, green, red]),
-            (Order::Gray, Format::Gray) => Channels::One(0),
-            (Order::Gray, _) => Channels::Sum([LUMA[red], LUMA[green], LUMA[blue]]),
+    /// What the pixels of an image become, and which of those planes each channel is.
+    fn of(self, format: Format) -> (Pixel, [usize; 3]) {
+        let [red, green, blue] = LUMA;
+        match (self, format.bytes()) {
+            (_, 1) => (Pixel::Gray, [0; 3]),
+            (Order::Gray, bytes) if format.is_reversed() => {
+                (Pixel::Sum(bytes, [blue, green, red]), [0; 3])
+            }
+            (Order::Gray, bytes) => (Pixel::Sum(bytes, LUMA), [0; 3]),
+            (order, bytes) if (order == Order::Bgr) == format.is_reversed() => {
+                (Pixel::Colours(bytes), [0, 1, 2])
+            }
+            (_, bytes) => (Pixel::Colours(bytes), [2, 1, 0]),
         }
     }
 
@@ -222,7 +224,7 @@ impl ToTensor {
             ((f64::from(self.scale) / std) as f32, (-f64::from(self.mean[channel]) / std) as f32)
         };
         let all: [(f32, f32); 3] = std::array::from_fn(|i| if i < count { of(i) } else { of(0) });
-        Ok(Norm { factor: all.map(|n| n.0), bias: all.map(|n| n.1) })
+        Ok(Norm { factor: all.map(|n| n.0), bias: all.map(|n| n.1), ..Norm::NONE })
     }
 
     fn padding(&self) -> Result<[f32; 3]> {
@@ -278,22 +280,24 @@ pub fn image_to_tensor(
     let norm = if matches!(target, Target::Floats(_)) { how.norm()? } else { Norm::NONE };
     let pad = how.padding()?;
     let axes = fit::fit(how.fit, image.size, size);
-    let shrinks = axes.iter().any(|axis| axis.step > 1.0);
+    let shrinks = axes.iter().any(|axis| axis.step() > 1.0);
     let is_smooth = how.filter == Filter::Antialias && shrinks;
-    if is_smooth && axes.iter().any(|axis| axis.step > MOST_SHRINK) {
+    if is_smooth && axes.iter().any(|axis| axis.step() > MOST_SHRINK) {
         return Err(error::limit_exceeded(format!(
             "an image of {} x {} pixels to {} x {}: an antialiased one shrinks by {MOST_SHRINK} \
              at most",
             image.size[0], image.size[1], axes[0].count, axes[1].count
         )));
     }
-    let channels = how.order.of(image.format);
-    let mut sink = Sink::new(isa, target, how.layout, size, channels.planes(), norm);
+    let (pixel, planes) = how.order.of(image.format);
+    let norm = Norm { planes, ..norm };
+    let mut sink =
+        Sink { isa, target, layout: how.layout, size, channels: how.order.channels(), norm };
     sink.pad_around(&axes, pad);
     if is_smooth {
-        resample::smooth(isa, image, channels, &axes, &mut sink);
+        resample::smooth(isa, image, pixel, &axes, &mut sink);
     } else {
-        resample::pairs(isa, image, channels, how.filter, &axes, &mut sink);
+        resample::pairs(isa, image, pixel, how.filter, &axes, &mut sink);
     }
     Ok(fit::map(&axes))
 }

@@ -5,7 +5,7 @@ use super::fit::Axis;
 use super::image::{Filter, Image};
 use super::sink::{Between, Sink};
 use super::taps::{self, Pair};
-use crate::kernels::{BLOCK, Channels, Isa, Pairs, Plane, Rows, mix, sum_rows, sum_windows};
+use crate::kernels::{BLOCK, Isa, Pairs, Pixel, Plane, Rows, mix, sum_rows, sum_windows};
 
 /// Blocks of `axis`: where each begins, and how many places it has.
 fn blocks(axis: &Axis) -> impl Iterator<Item = (usize, usize)> {
@@ -23,7 +23,7 @@ struct Held {
 pub(super) fn pairs(
     isa: Isa,
     image: &Image<'_>,
-    channels: Channels,
+    pixel: Pixel,
     filter: Filter,
     [x, y]: &[Axis; 2],
     sink: &mut Sink<'_>,
@@ -32,19 +32,19 @@ pub(super) fn pairs(
         Filter::Nearest => taps::nearest(axis, i),
         _ => taps::linear(axis, i),
     };
-    let mut columns = Columns {
-        begins: [0; BLOCK],
-        pairs: Pairs { left: [0; BLOCK], right: [0; BLOCK], part: [0.0; BLOCK] },
-    };
+    let mut columns = Pairs::default();
     let mut held = [0, 1].map(|_| Held { row: None, planes: [[0.0; BLOCK]; 3] });
     for (begin, count) in blocks(x) {
-        columns.set(image.format.bytes(), (begin..begin + count).map(|i| of(x, i)));
+        columns.set((begin..begin + count).map(|i| {
+            let Pair { first, part } = of(x, i);
+            (first * pixel.bytes(), part)
+        }));
         held.iter_mut().for_each(|held| held.row = None);
         for i in 0..y.count {
             let Pair { first, part } = of(y, i);
             let [upper, lower] = two_rows(&mut held, first, part, |row, planes| {
-                columns.read(image, row, count);
-                mix(isa, channels, count, &columns.pairs, planes);
+                columns.read(image.row(row));
+                mix(isa, pixel, &columns, planes);
             });
             let rows = Between { upper, lower, part };
             sink.put([x.begin + begin, y.begin + i], count, &rows);
@@ -74,59 +74,6 @@ fn two_rows(
     })
 }
 
-/// A block of columns.
-struct Columns {
-    /// Where in a row the pixel to the left of each is, in bytes.
-    begins: [usize; BLOCK],
-    pairs: Pairs,
-}
-
-impl Columns {
-    fn set(&mut self, bytes: usize, taps: impl Iterator<Item = Pair>) {
-        for ((begin, part), tap) in self.begins.iter_mut().zip(&mut self.pairs.part).zip(taps) {
-            (*begin, *part) = (tap.first * bytes, tap.part);
-        }
-    }
-
-    /// Reads the pixels of the first `count` columns.
-    fn read(&mut self, image: &Image<'_>, row: usize, count: usize) {
-        let (row, begins) = (image.row(row), &self.begins[..count]);
-        let Pairs { left, right, .. } = &mut self.pairs;
-        match image.format.bytes() {
-            1 => pick::<1>(row, begins, left, right),
-            3 => pick::<3>(row, begins, left, right),
-            _ => pick::<4>(row, begins, left, right),
-        }
-    }
-}
-
-/// The pixels of `BYTES` that begin at `begins`, and those after them. What follows a pixel
-/// that is shorter than four bytes may be in the others.
-fn pick<const BYTES: usize>(
-    row: &[u8],
-    begins: &[usize],
-    left: &mut [u32; BLOCK],
-    right: &mut [u32; BLOCK],
-) {
-    for ((begin, left), right) in begins.iter().zip(left).zip(right) {
-        let two = match row.get(*begin..).and_then(<[u8]>::first_chunk::<8>) {
-            Some(bytes) => u64::from_le_bytes(*bytes),
-            None => last_bytes(row, *begin),
-        };
-        *left = two as u32;
-        *right = (two >> (8 * BYTES)) as u32;
-    }
-}
-
-/// Fewer than eight bytes, at the end of a row; the rest is 0.
-#[cold]
-fn last_bytes(row: &[u8], begin: usize) -> u64 {
-    let mut bytes = [0; 8];
-    let left = row.get(begin..).unwrap_or(&[]);
-    bytes.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
-    u64::from_le_bytes(bytes)
-}
-
 /// Pixels that the places of a block are made of, at most.
 const SPAN: usize = 1024;
 /// Weights that a block has, at most.
@@ -150,7 +97,7 @@ impl Windows {
     /// From column `begin` on, as many as there is room for; one always has.
     fn set(&mut self, axis: &Axis, begin: usize) {
         let (first, end) = taps::span(axis, begin);
-        let most = (2.0 * axis.step.max(1.0)) as usize + 2;
+        let most = (2.0 * axis.step().max(1.0)) as usize + 2;
         self.span = (first, end);
         self.width = most.next_multiple_of(WIDTH);
         self.count = 0;
@@ -174,7 +121,7 @@ impl Windows {
 pub(super) fn smooth(
     isa: Isa,
     image: &Image<'_>,
-    channels: Channels,
+    pixel: Pixel,
     [x, y]: &[Axis; 2],
     sink: &mut Sink<'_>,
 ) {
@@ -186,7 +133,7 @@ pub(super) fn smooth(
     let mut planes = [[0.0; 2 * SPAN]; 3];
     let mut made = [[0.0; BLOCK]; 3];
     let mut begin = 0;
-    let bytes = image.format.bytes();
+    let bytes = pixel.bytes();
     while begin < x.count {
         windows.set(x, begin);
         let Windows { span, count, width, .. } = windows;
@@ -198,8 +145,8 @@ pub(super) fn smooth(
             let first = image.begin(top) + span.0 * bytes;
             let rows = Rows { bytes: image.bytes, first, stride: image.stride, weights };
             sum_rows(isa, rows, pixels);
-            split(channels, bytes, pixels, &mut planes);
-            for (made, plane) in made.iter_mut().zip(&planes).take(channels.planes()) {
+            split(pixel, pixels, &mut planes);
+            for (made, plane) in made.iter_mut().zip(&planes).take(pixel.planes()) {
                 let weights = &windows.weights[..count * width];
                 let begins = &windows.begins[..count];
                 sum_windows(isa, width, weights, begins, plane, &mut made[..count]);
@@ -211,24 +158,19 @@ pub(super) fn smooth(
     }
 }
 
-/// The planes of pixels of `bytes` channels.
-fn split<const N: usize>(
-    channels: Channels,
-    bytes: usize,
-    pixels: &[f32],
-    planes: &mut [[f32; N]; 3],
-) {
+/// The planes of pixels.
+fn split<const N: usize>(pixel: Pixel, pixels: &[f32], planes: &mut [[f32; N]; 3]) {
     let [first, second, third] = planes;
-    let all = pixels.chunks_exact(bytes);
-    match channels {
-        Channels::One(at) => all.zip(first).for_each(|(pixel, to)| *to = pixel[at]),
-        Channels::Three([a, b, c]) => {
-            for (((pixel, x), y), z) in all.zip(first).zip(second).zip(third) {
-                (*x, *y, *z) = (pixel[a], pixel[b], pixel[c]);
+    match pixel {
+        Pixel::Gray => first[..pixels.len()].copy_from_slice(pixels),
+        Pixel::Colours(bytes) => {
+            let all = pixels.chunks_exact(bytes).zip(first).zip(second).zip(third);
+            for (((pixel, x), y), z) in all {
+                (*x, *y, *z) = (pixel[0], pixel[1], pixel[2]);
             }
         }
-        Channels::Sum([a, b, c]) => {
-            for (pixel, to) in all.zip(first) {
+        Pixel::Sum(bytes, [a, b, c]) => {
+            for (pixel, to) in pixels.chunks_exact(bytes).zip(first) {
                 *to = pixel[0] * a + pixel[1] * b + pixel[2] * c;
             }
         }

@@ -2,36 +2,39 @@
 
 use super::fit::Axis;
 use super::image::{Layout, Target};
-use crate::kernels::{BLOCK, Blend, Isa, Plane, join, join_bytes};
+use crate::kernels::{BLOCK, Blend, Isa, Plane, Span, join, join_bytes};
 
-/// From a byte's value to an element, by plane: value · factor + bias.
+/// From a byte's value to an element, by channel: value · factor + bias.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Norm {
+    /// Which plane of the resampled rows.
+    pub(super) planes: [usize; 3],
     pub(super) factor: [f32; 3],
     pub(super) bias: [f32; 3],
 }
 
 impl Norm {
-    pub(super) const NONE: Norm = Norm { factor: [1.0; 3], bias: [0.0; 3] };
+    pub(super) const NONE: Norm = Norm { planes: [0; 3], factor: [1.0; 3], bias: [0.0; 3] };
 
-    fn of(&self, plane: usize, value: f32) -> f32 {
-        value.mul_add(self.factor[plane], self.bias[plane])
+    fn of(&self, channel: usize, value: f32) -> f32 {
+        value.mul_add(self.factor[channel], self.bias[channel])
     }
 
-    fn blend(&self, plane: usize, part: f32) -> Blend {
-        let (factor, bias) = (self.factor[plane], self.bias[plane]);
-        Blend { upper: (1.0 - part) * factor, lower: part * factor, bias }
+    fn blend(&self, channel: usize, part: f32) -> Blend {
+        let (plane, factor) = (self.planes[channel], self.factor[channel]);
+        let bias = self.bias[channel];
+        Blend { plane, upper: (1.0 - part) * factor, lower: part * factor, bias }
     }
 }
 
-/// A tensor that is written.
+/// A tensor that is written: as many elements as `size` has pixels of so many channels.
 pub(super) struct Sink<'a> {
-    isa: Isa,
-    target: Target<'a>,
-    layout: Layout,
-    size: [usize; 2],
-    planes: usize,
-    norm: Norm,
+    pub(super) isa: Isa,
+    pub(super) target: Target<'a>,
+    pub(super) layout: Layout,
+    pub(super) size: [usize; 2],
+    pub(super) channels: usize,
+    pub(super) norm: Norm,
 }
 
 /// Planes of parts of two rows, and how much of the lower one there is.
@@ -41,44 +44,30 @@ pub(super) struct Between<'a> {
     pub(super) part: f32,
 }
 
-impl<'a> Sink<'a> {
-    /// Over as many elements as `size` has pixels of `planes`.
-    pub(super) fn new(
-        isa: Isa,
-        target: Target<'a>,
-        layout: Layout,
-        size: [usize; 2],
-        planes: usize,
-        norm: Norm,
-    ) -> Sink<'a> {
-        Sink { isa, target, layout, size, planes, norm }
-    }
-
+impl Sink<'_> {
     /// Writes `count` pixels from the one at `x` and `y` on.
     pub(super) fn put(&mut self, [x, y]: [usize; 2], count: usize, rows: &Between<'_>) {
+        let Between { upper, lower, part } = *rows;
         let [width, height] = self.size;
-        let pixel = y * width + x;
-        for plane in 0..self.planes {
-            let blend = self.norm.blend(plane, rows.part);
-            let (upper, lower) = (&rows.upper[plane], &rows.lower[plane]);
-            let begin = plane * width * height + pixel;
-            match (&mut self.target, self.layout) {
-                (Target::Floats(to), Layout::Chw) => {
-                    join(self.isa, blend, upper, lower, &mut to[begin..][..count]);
-                }
-                (Target::Bytes(to), Layout::Chw) => {
-                    join_bytes(self.isa, blend, upper, lower, &mut to[begin..][..count]);
-                }
-                (Target::Floats(to), Layout::Hwc) => {
-                    let mut some = [0.0; BLOCK];
-                    join(self.isa, blend, upper, lower, &mut some[..count]);
-                    scatter(&some[..count], plane, self.planes, &mut to[pixel * self.planes..]);
-                }
-                (Target::Bytes(to), Layout::Hwc) => {
-                    let mut some = [0; BLOCK];
-                    join_bytes(self.isa, blend, upper, lower, &mut some[..count]);
-                    scatter(&some[..count], plane, self.planes, &mut to[pixel * self.planes..]);
-                }
+        let (pixel, channels) = (y * width + x, self.channels);
+        let blends: [Blend; 3] = std::array::from_fn(|channel| self.norm.blend(channel, part));
+        let blends = &blends[..channels];
+        let planes = Span { begin: pixel, stride: width * height, count };
+        let aside = Span { begin: 0, stride: BLOCK, count };
+        match (&mut self.target, self.layout) {
+            (Target::Floats(to), Layout::Chw) => join(self.isa, blends, upper, lower, planes, to),
+            (Target::Bytes(to), Layout::Chw) => {
+                join_bytes(self.isa, blends, upper, lower, planes, to);
+            }
+            (Target::Floats(to), Layout::Hwc) => {
+                let mut some = [0.0; 3 * BLOCK];
+                join(self.isa, blends, upper, lower, aside, &mut some);
+                interleave(&some, &mut to[pixel * channels..][..count * channels], channels);
+            }
+            (Target::Bytes(to), Layout::Hwc) => {
+                let mut some = [0; 3 * BLOCK];
+                join_bytes(self.isa, blends, upper, lower, aside, &mut some);
+                interleave(&some, &mut to[pixel * channels..][..count * channels], channels);
             }
         }
     }
@@ -98,12 +87,12 @@ impl<'a> Sink<'a> {
     }
 
     fn fill(&mut self, pixels: std::ops::Range<usize>, colour: [f32; 3]) {
-        let (planes, area) = (self.planes, self.size[0] * self.size[1]);
-        for (plane, value) in colour.into_iter().take(planes).enumerate() {
-            let value = self.norm.of(plane, value);
+        let (channels, area) = (self.channels, self.size[0] * self.size[1]);
+        for (channel, value) in colour.into_iter().take(channels).enumerate() {
+            let value = self.norm.of(channel, value);
             let (begin, step) = match self.layout {
-                Layout::Chw => (plane * area + pixels.start, 1),
-                Layout::Hwc => (pixels.start * planes + plane, planes),
+                Layout::Chw => (channel * area + pixels.start, 1),
+                Layout::Hwc => (pixels.start * channels + channel, channels),
             };
             match &mut self.target {
                 Target::Floats(to) => every(to, begin, step, pixels.len(), value),
@@ -123,9 +112,15 @@ fn every<T: Copy>(to: &mut [T], begin: usize, step: usize, count: usize, value: 
     }
 }
 
-/// Writes one channel of pixels of `planes`.
-fn scatter<T: Copy>(from: &[T], plane: usize, planes: usize, to: &mut [T]) {
-    for (to, from) in to.chunks_exact_mut(planes).zip(from) {
-        to[plane] = *from;
+/// Writes planes that are a block apart as pixels.
+fn interleave<T: Copy>(from: &[T; 3 * BLOCK], to: &mut [T], channels: usize) {
+    if channels == 1 {
+        return to.copy_from_slice(&from[..to.len()]);
+    }
+    let (first, rest) = from.split_at(BLOCK);
+    let (second, third) = rest.split_at(BLOCK);
+    let pixels = to.as_chunks_mut::<3>().0;
+    for (((to, x), y), z) in pixels.iter_mut().zip(first).zip(second).zip(third) {
+        *to = [*x, *y, *z];
     }
 }

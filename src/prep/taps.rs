@@ -35,7 +35,7 @@ pub(super) fn nearest(axis: &Axis, i: usize) -> Pair {
 /// The pixels, from the first to past the last, that a triangle over the `i`-th place
 /// covers. It is as wide as two places, and as two pixels at least.
 pub(super) fn span(axis: &Axis, i: usize) -> (usize, usize) {
-    let (middle, reach) = (axis.middle(i), axis.step.max(1.0));
+    let (middle, reach) = (axis.middle(i), axis.step().max(1.0));
     let last = (axis.len - 1) as f64;
     let first = (middle - reach + 0.5).clamp(0.0, last) as usize;
     let end = (middle + reach + 0.5).clamp(0.0, axis.len as f64) as usize;
@@ -45,7 +45,7 @@ pub(super) fn span(axis: &Axis, i: usize) -> (usize, usize) {
 /// How much of each pixel of [`span`]: a share of the triangle. They add up to 1.
 pub(super) fn triangle(axis: &Axis, i: usize, weights: &mut [f32]) {
     let (first, _) = span(axis, i);
-    let (middle, reach) = (axis.middle(i), axis.step.max(1.0));
+    let (middle, reach) = (axis.middle(i), axis.step().max(1.0));
     let at = |k: usize| ((first + k) as f64 + 0.5 - middle) / reach;
     let height = |k: usize| (1.0 - at(k).abs()).max(0.0);
     // A pixel's middle is within half a pixel of any place: the sum is not 0.
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn axis(len: usize, count: usize) -> Axis {
-        Axis { begin: 0, count, start: 0.0, step: len as f64 / count as f64, len }
+        Axis { begin: 0, count, start: 0.0, of: (count, len), len }
     }
 
     #[test]
