@@ -4,7 +4,7 @@
 
 use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
-use super::stream::get;
+use super::stream::{Stream, get};
 
 /// Places of a result that are worked on at once.
 pub const BLOCK: usize = 320;
@@ -264,6 +264,28 @@ fn join_kernel<V: Lanes>(
     }
 }
 
+/// Writes the same everywhere.
+///
+/// # Panics
+///
+/// When the processor has not `isa`.
+pub fn fill(isa: Isa, value: f32, to: &mut [f32]) {
+    fill_all(isa, value, to);
+}
+
+for_isa! { fn fill_all(value: f32, to: &mut [f32]) = fill_kernel; }
+
+#[inline(always)]
+fn fill_kernel<V: Lanes>(value: f32, to: &mut [f32]) {
+    let v = V::splat(value);
+    let mut to = Stream::in_place(to);
+    let mut at = 0;
+    while at < to.len() {
+        to.put(at, v);
+        at += WIDTH;
+    }
+}
+
 /// As [`join`], rounded to the nearest byte, ties to even.
 ///
 /// # Panics
@@ -514,6 +536,19 @@ mod tests {
             });
             let rounded = y.iter().map(|y| f64::from(y.round_ties_even().clamp(0.0, 255.0)));
             near(&bytes, &rounded.collect::<Vec<_>>(), 0.0, "bytes");
+        }
+    }
+
+    #[test]
+    fn all_is_filled_and_no_more() {
+        for count in SIZES {
+            let y = same_all(|isa| {
+                let mut y = vec![7.0; count + 2];
+                fill(isa, 2.5, &mut y[1..count + 1]);
+                y
+            });
+            assert!(y[1..count + 1].iter().all(|y| *y == 2.5));
+            assert_eq!((y[0], y[count + 1]), (7.0, 7.0));
         }
     }
 

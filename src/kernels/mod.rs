@@ -73,7 +73,8 @@ pub use depthwise::Depthwise;
 pub use floats::{Blob, Collected, Floats, Shared, collected, known, placed};
 pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
 pub use image::{
-    BLOCK, Blend, Pairs, Pixel, Plane, Rows, Span, join, join_bytes, mix, sum_rows, sum_windows,
+    BLOCK, Blend, Pairs, Pixel, Plane, Rows, Span, fill, join, join_bytes, mix, sum_rows,
+    sum_windows,
 };
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};

@@ -2,7 +2,7 @@
 
 use super::fit::Axis;
 use super::image::{Layout, Target};
-use crate::kernels::{BLOCK, Blend, Isa, Plane, Span, join, join_bytes};
+use crate::kernels::{BLOCK, Blend, Isa, Plane, Span, fill, join, join_bytes};
 
 /// From a byte's value to an element, by channel: value · factor + bias.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +95,9 @@ impl Sink<'_> {
                 Layout::Hwc => (pixels.start * channels + channel, channels),
             };
             match &mut self.target {
+                Target::Floats(to) if step == 1 => {
+                    fill(self.isa, value, &mut to[begin..][..pixels.len()]);
+                }
                 Target::Floats(to) => every(to, begin, step, pixels.len(), value),
                 Target::Bytes(to) => {
                     every(to, begin, step, pixels.len(), value.round_ties_even() as u8);
