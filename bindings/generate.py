@@ -5,6 +5,7 @@
                                      bindings/csharp/Inferno.cs
     bindings/generate.py --check     says whether they are as they would be written
     bindings/generate.py --layout    prints a C program that prints the layout of all there is
+    bindings/generate.py --stub      prints a C library with every function, which does nothing
 """
 
 import json
@@ -79,6 +80,16 @@ def layout_program():
     for one in API["functions"]:
         show(f"function {c_type(one['returns'], one['name'])}({c_parameters(one)})")
     return "\n".join(lines + ["  return 0;", "}", ""])
+
+
+def stub_library():
+    """What abidw reads the header's ABI from: it says nothing of functions that are not there."""
+    lines = ["#include <inferno.h>", ""]
+    for one in API["functions"]:
+        parameters = ", ".join(c_type(p["type"], p["name"]) for p in one["parameters"]) or "void"
+        unused = "".join(f"(void){p['name']}; " for p in one["parameters"])
+        lines.append(f"{c_type(one['returns'], one['name'])}({parameters}) {{ {unused}return 0; }}")
+    return "\n".join(lines + [""])
 
 
 # ---- Python: ctypes ----
@@ -228,6 +239,9 @@ FILES = {ROOT / "bindings/python/inferno/_abi.py": python, ROOT / "bindings/csha
 def main(arguments):
     if arguments == ["--layout"]:
         print(layout_program(), end="")
+        return 0
+    if arguments == ["--stub"]:
+        print(stub_library(), end="")
         return 0
     if arguments == ["--check"]:
         stale = [path for path, make in FILES.items() if not path.is_file() or path.read_text() != make()]

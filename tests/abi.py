@@ -5,7 +5,9 @@
 
 A C program, made from include/inferno.json and compiled with the header, prints every symbol,
 struct, offset and constant; that it compiles says that header and description agree. Structs
-that begin with struct_size may grow at their end. Ends with `N passed, M failed`.
+that begin with struct_size may grow at their end. abidiff then compares all types that functions
+lead to with tests/abi/inferno.abi, as the debug information of a C library with the same
+declarations has them. Ends with `N passed, M failed`.
 """
 
 import argparse
@@ -18,23 +20,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tests/abi/lp64.txt"
+TYPES = ROOT / "tests/abi/inferno.abi"
 
 
-def layout():
-    """The lines that the program prints, as the compiler has it."""
-    program = subprocess.run([sys.executable, ROOT / "bindings/generate.py", "--layout"], check=True,
-                             capture_output=True, text=True).stdout
-    with tempfile.TemporaryDirectory() as folder:
-        source, binary = Path(folder) / "layout.c", Path(folder) / "layout"
-        source.write_text(program)
-        # What the library has is not linked, only named.
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1",
-                        f"-I{ROOT / 'include'}", "-c", source, "-o", binary.with_suffix(".o")], check=True)
-        main = re.sub(r"(?m)^extern .*$", "", program)
-        source.write_text(main)
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", f"-I{ROOT / 'include'}", source,
-                        "-o", binary], check=True)
-        return subprocess.run([binary], check=True, capture_output=True, text=True).stdout.splitlines()
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def compile_c(what, folder, *flags):
+    """Compiles what the generator prints, and a library that it may call."""
+    source, made = folder / f"{what}.c", folder / what
+    source.write_text(run(sys.executable, ROOT / "bindings/generate.py", f"--{what}"))
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-g",
+                    f"-I{ROOT / 'include'}", source, *flags, "-o", made], check=True)
+    return made
+
+
+def types_changed(stub, update):
+    """What abidiff says of the types that functions lead to; added functions are no news."""
+    if update or not TYPES.is_file():
+        run("abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file", TYPES, stub)
+    told = subprocess.run(["abidiff", "--no-added-syms", TYPES, stub], capture_output=True, text=True)
+    return told.stdout + told.stderr if told.returncode != 0 else None
 
 
 def keyed(lines):
@@ -125,14 +132,31 @@ def main():
     parser.add_argument("--update", action="store_true")
     given = parser.parse_args()
     results = [(bool(held), f"the comparison: {what}") for held, what in sees_what_breaks()]
-    now = keyed(layout())
+    with tempfile.TemporaryDirectory() as folder:
+        stub = compile_c("stub", Path(folder), "-shared", "-fPIC", "-Wl,-soname,libinferno.so")
+        # The program names functions that nobody calls.
+        program = compile_c("layout", Path(folder), stub, f"-Wl,-rpath,{folder}")
+        (Path(folder) / "libinferno.so").symlink_to(stub)
+        now = keyed(run(program).splitlines())
+        results += abi_of(now, stub, given)
+    for held, what in results:
+        if not held:
+            print(what)
+    failed = sum(not held for held, _ in results)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return failed > 0
+
+
+def abi_of(now, stub, given):
+    """What holds and what does not."""
     old = keyed(KEPT.read_text().splitlines()) if KEPT.is_file() else {}
     broken, added = compare(old, now)
-    results += [(False, what) for what in broken]
+    results = [(False, what) for what in broken]
     if given.update and not broken:
         head = "# What callers are built against, on 64-bit systems. tests/abi.py --update adds to it."
         KEPT.write_text("\n".join([head, *now.values()]) + "\n")
         print(f"{len(added)} lines added")
+        old = now
     else:
         results += [(False, f"new; run tests/abi.py --update: {line}") for line in added]
     results += [(True, line) for line in old.values() if line in now.values()]
@@ -141,12 +165,8 @@ def main():
         there = exports(given.lib)
         results += [(name in there, f"{name} is not exported") for name in sorted(declared)]
         results += [(False, f"{name} is exported and not declared") for name in sorted(there - declared)]
-    for held, what in results:
-        if not held:
-            print(what)
-    failed = sum(not held for held, _ in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
-    return failed > 0
+    told = types_changed(stub, given.update and not broken)
+    return results + [(told is None, told)]
 
 
 if __name__ == "__main__":

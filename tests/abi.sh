@@ -8,4 +8,5 @@ source "$root/tests/deps.sh"
 need cc gcc
 need python3 python3
 need readelf binutils
+need abidiff abigail-tools
 exec python3 "$root/tests/abi.py" "$@"

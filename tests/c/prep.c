@@ -252,6 +252,75 @@ static void into_a_session(void) {
     CHECK_OK(inferno_shutdown());
 }
 
+/* The system's memory, counted. (A checker of memory puts its own in place of these, and then
+ * counts nothing.) */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+static atomic_ulong allocations;
+
+void *malloc(size_t size) {
+    atomic_fetch_add(&allocations, 1);
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size) {
+    atomic_fetch_add(&allocations, 1);
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *block, size_t size) {
+    atomic_fetch_add(&allocations, 1);
+    return __libc_realloc(block, size);
+}
+
+static inferno_memory_stats held(void) {
+    inferno_memory_stats stats = {.struct_size = sizeof stats};
+    REQUIRE_OK(inferno_memory_get_stats(&stats));
+    return stats;
+}
+
+/* Every function takes no memory, neither the system's nor the pool's. */
+static void nothing_is_allocated(void) {
+    static uint8_t pixels[1280 * 720 * 4];
+    static float planes[3 * 320 * 320], numbers[84 * 1000], boxes[4 * 1000], scores[1000], ring[2000];
+    static int32_t classes[1000];
+    static size_t indices[1000];
+    inferno_image image = {pixels, 0, 1280, 720, INFERNO_PIXEL_FORMAT_RGBA};
+    inferno_tensor tensor = f32_tensor("3,320,320", planes), said = f32_tensor("84,1000", numbers);
+    inferno_image_options options = image_defaults();
+    inferno_audio_framer framer;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        numbers[i] = (float)(i * 7919 % 1000) / 1000.0f;
+    }
+    REQUIRE_OK(inferno_audio_framer_init(&framer, sizeof framer, ring, 2000, 512, 160));
+    unsigned long before = 0;
+    inferno_memory_stats first = held(), last;
+    for (int run = 0; run < 20; run++) {
+        if (run == 1) {
+            before = atomic_load(&allocations);
+            first = held();
+        }
+        size_t count, kept;
+        int32_t is_read;
+        options.filter = run % 3;
+        options.layout = INFERNO_LAYOUT_CHW;
+        options.fit = run % 4;
+        CHECK_OK(inferno_image_to_tensor(&image, &options, &tensor, NULL));
+        CHECK_OK(inferno_boxes_decode(&said, NULL, NULL, boxes, scores, classes, 1000, &count));
+        CHECK_OK(inferno_boxes_nms(boxes, scores, classes, count, NULL, indices, &kept));
+        CHECK_OK(inferno_top_k(numbers, 84000, 100, indices, scores, &kept));
+        CHECK_OK(inferno_argmax(numbers, 84, 1000, indices));
+        CHECK_OK(inferno_softmax(numbers, numbers, 84, 1000));
+        CHECK_OK(inferno_audio_framer_write(&framer, planes, INFERNO_DTYPE_F32, 2, 0, 160));
+        CHECK_OK(inferno_audio_framer_read(&framer, scores, 512, &is_read));
+    }
+    last = held();
+    CHECK(atomic_load(&allocations) == before);
+    CHECK(last.misses == first.misses && last.hits == first.hits);
+    CHECK(last.shared_hits == first.shared_hits && last.source_calls == first.source_calls);
+}
+
 static uint8_t shared_pixels[64 * 48 * 4];
 static float expected_planes[3 * 32 * 32];
 
@@ -284,6 +353,7 @@ int main(void) {
     RUN(best_scores);
     RUN(best_boxes);
     RUN(frames);
+    RUN(nothing_is_allocated);
     RUN(from_threads);
     RUN(into_a_session);
     return check_summary();
