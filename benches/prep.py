@@ -1,4 +1,6 @@
-"""Images to tensors, and NMS, against OpenCV: one thread, in turn, the median of rounds.
+"""Images to tensors, and NMS, against OpenCV: one thread, in rounds that run
+each in turn. What counts is the median of the rounds' ratios, because a machine that does
+other things, too, slows down both.
 
     benches/prep.sh [--lib libinferno.so] [--rounds N]
 
@@ -9,7 +11,6 @@ planes. OpenCV goes its ways, of which the fastest counts. Ends with
 
 import argparse
 import ctypes as c
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -32,14 +33,14 @@ def timed(call, times):
 
 
 def in_turn(calls, rounds, times=20):
-    """The median of each, in µs."""
+    """The time of each in each round, in µs."""
     found = [[] for _ in calls]
     for call in calls:
         call()
     for _ in range(rounds):
         for call, all in zip(calls, found):
             all.append(timed(call, times))
-    return [statistics.median(all) for all in found]
+    return np.array(found)
 
 
 def ours(lib, frame, fit, filter, width, height):
@@ -106,10 +107,12 @@ def image_case(lib, frame, name, width, height, fit, filter, interpolation, roun
         apart = np.abs(theirs() - out[0]).max() * STDS.min()
         assert interpolation != cv2.INTER_LINEAR or apart < 1.6, f"{way}: {apart} steps apart"
     times = in_turn([call] + [theirs for _, theirs in ways], rounds)
-    best = min(times[1:])
-    each = ", ".join(f"{way} {t:.0f}" for (way, _), t in zip(ways, times[1:]))
-    print(f"{name}: {times[0]:.0f} us, OpenCV {each} us: {times[0] / best:.3f}")
-    return times[0] / best
+    medians = np.median(times, 1)
+    best = 1 + int(medians[1:].argmin())
+    ratio = float(np.median(times[0] / times[best]))
+    each = ", ".join(f"{way} {t:.0f}" for (way, _), t in zip(ways, medians[1:]))
+    print(f"{name}: {medians[0]:.0f} us, OpenCV {each} us: {ratio:.3f}")
+    return ratio
 
 
 def nms_case(lib, rounds):
@@ -118,9 +121,10 @@ def nms_case(lib, rounds):
     corner = rng.uniform(0, 600, (count, 2))
     sides = np.hstack([corner, rng.uniform(10, 90, (count, 2))]).astype(np.float32)
     score = rng.permutation(np.linspace(0, 1, count)).astype(np.float32)
-    us, theirs = in_turn(
+    times = in_turn(
         [lambda: lib.nms(sides, score, format="xywh", iou_threshold=0.45, max_boxes=300),
          lambda: cv2.dnn.NMSBoxes(sides, score, 0.25, 0.45, top_k=0)], rounds, 3)
+    us, theirs = np.median(times, 1)
     print(f"nms of {count} boxes: {us:.0f} us (300 at most), OpenCV {theirs:.0f} us (through Python lists)")
 
 

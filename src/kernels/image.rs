@@ -6,8 +6,9 @@ use super::isa::Isa;
 use super::lanes::{Lanes, WIDTH, for_isa};
 use super::stream::{Stream, get};
 
-/// Places of a result that are worked on at once.
-pub const BLOCK: usize = 320;
+/// Places of a result that are worked on at once: most rows are one block, and are read from
+/// end to end.
+pub const BLOCK: usize = 640;
 
 const _: () = assert!(BLOCK.is_multiple_of(WIDTH));
 
@@ -45,10 +46,10 @@ impl Pixel {
 #[derive(Debug, Clone)]
 pub struct Pairs {
     count: usize,
-    /// Bytes of the row that are read.
-    reach: usize,
-    /// They are one after the other.
+    /// Each begins where the one before ends.
     is_run: bool,
+    /// None begins before the one before it.
+    is_sorted: bool,
     /// In bytes, of the left one.
     begins: [usize; BLOCK],
     /// From 0, the left one alone, to 1, the right one alone.
@@ -64,8 +65,8 @@ impl Default for Pairs {
     fn default() -> Pairs {
         Pairs {
             count: 0,
-            reach: 0,
-            is_run: false,
+            is_run: true,
+            is_sorted: true,
             begins: [0; BLOCK],
             parts: [0.0; BLOCK],
             found: [0; BLOCK],
@@ -77,15 +78,14 @@ impl Pairs {
     /// Sets them: for each, where its left pixel begins, in bytes, and how much of the right
     /// one there is. Those past a block are left out.
     pub fn set(&mut self, pairs: impl Iterator<Item = (usize, f32)>) {
-        (self.count, self.reach, self.is_run) = (0, 0, true);
+        self.count = 0;
         for (begin, part) in pairs.take(BLOCK) {
-            let follows =
-                self.count == 0 || self.begins[self.count - 1].checked_add(READ) == Some(begin);
-            self.is_run &= follows;
-            self.reach = self.reach.max(begin.saturating_add(READ));
             (self.begins[self.count], self.parts[self.count]) = (begin, part);
             self.count += 1;
         }
+        let begins = &self.begins[..self.count];
+        self.is_sorted = begins.is_sorted();
+        self.is_run = begins.windows(2).all(|two| two[0].checked_add(READ) == Some(two[1]));
     }
 
     /// How many there are.
@@ -96,20 +96,23 @@ impl Pairs {
     /// Reads them. What is past the end of the row is 0.
     pub fn read(&mut self, row: &[u8]) {
         let begins = &self.begins[..self.count];
-        let found = &mut self.found[..self.count];
-        if self.reach > row.len() {
-            found.iter_mut().zip(begins).for_each(|(to, begin)| *to = near_end(row, *begin));
-        } else if self.is_run {
-            let first = begins.first().copied().unwrap_or(0);
-            let all = row[first..].as_chunks::<READ>().0;
+        let whole = match row.len().checked_sub(READ) {
+            Some(last) if self.is_sorted => begins.partition_point(|begin| *begin <= last),
+            _ => 0,
+        };
+        let (begins, rest) = begins.split_at(whole);
+        let (found, found_last) = self.found[..self.count].split_at_mut(whole);
+        if self.is_run && whole > 0 {
+            let all = row[begins[0]..].as_chunks::<READ>().0;
             found.iter_mut().zip(all).for_each(|(to, from)| *to = u64::from_le_bytes(*from));
         } else {
             for (to, begin) in found.iter_mut().zip(begins) {
-                // SAFETY: the row reaches past the last one.
+                // SAFETY: `whole` of the sorted places are followed by eight bytes at least.
                 let bytes = unsafe { row.as_ptr().add(*begin).cast::<[u8; READ]>().read() };
                 *to = u64::from_le_bytes(bytes);
             }
         }
+        found_last.iter_mut().zip(rest).for_each(|(to, begin)| *to = near_end(row, *begin));
     }
 }
 
@@ -475,7 +478,7 @@ mod tests {
     fn pairs_are_mixed_channel_by_channel() {
         let row: Vec<u8> =
             (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        // In a run, all over a row, and up to its end and past it.
+        // In a run, all over a row, up to its end and past it.
         for (apart, len, count) in [
             (8, 3000, 320),
             (9, 3000, 255),
@@ -506,6 +509,19 @@ mod tests {
                 let sum = |i| want(i, 0) * 0.25 + want(i, 1) * 0.5 + want(i, 2) * 0.125;
                 let sums: Vec<f64> = (0..count).map(sum).collect();
                 near(&of(Pixel::Sum(bytes, [0.25, 0.5, 0.125])), &sums, 1e-4, "sum");
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_in_no_order_are_read() {
+        let row: Vec<u8> = (0..40).collect();
+        let mut pairs = Pairs::default();
+        for begins in [[30, 20, 10], [0, 39, 38], [40, 50, usize::MAX], [usize::MAX, 0, 0]] {
+            pairs.set(begins.iter().map(|begin| (*begin, 0.0)));
+            pairs.read(&row);
+            for (found, begin) in pairs.found.iter().zip(begins) {
+                assert_eq!(found.to_le_bytes()[0], row.get(begin).copied().unwrap_or(0));
             }
         }
     }

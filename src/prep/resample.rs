@@ -19,6 +19,10 @@ struct Held {
     planes: [Plane; 3],
 }
 
+impl Held {
+    const NONE: Held = Held { row: None, planes: [[0.0; BLOCK]; 3] };
+}
+
 /// Resamples from two pixels each way.
 pub(super) fn pairs(
     isa: Isa,
@@ -33,7 +37,7 @@ pub(super) fn pairs(
         _ => taps::linear(axis, i),
     };
     let mut columns = Pairs::default();
-    let mut held = [0, 1].map(|_| Held { row: None, planes: [[0.0; BLOCK]; 3] });
+    let mut held = [Held::NONE; 2];
     for (begin, count) in blocks(x) {
         columns.set((begin..begin + count).map(|i| {
             let Pair { first, part } = of(x, i);

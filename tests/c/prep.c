@@ -126,7 +126,7 @@ static void strides(void) {
 /* A letterbox, and the way back from it. */
 static void letterbox(void) {
     static uint8_t pixels[8 * 4];
-    float planes[8 * 8];
+    float planes[8 * 8] = {0};
     memset(pixels, 255, sizeof pixels);
     inferno_image image = {pixels, 0, 8, 4, INFERNO_PIXEL_FORMAT_GRAY};
     inferno_tensor tensor = f32_tensor("8,8", planes);
@@ -326,7 +326,7 @@ static float expected_planes[3 * 32 * 32];
 
 static void *one_of_many(void *unused) {
     (void)unused;
-    float planes[3 * 32 * 32];
+    float planes[3 * 32 * 32] = {0};
     inferno_image image = {shared_pixels, 0, 64, 48, INFERNO_PIXEL_FORMAT_RGBA};
     inferno_tensor tensor = f32_tensor("3,32,32", planes);
     for (int i = 0; i < check_times(100); i++) {
