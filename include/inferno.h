@@ -2614,7 +2614,7 @@ enum inferno_status inferno_image_options_init(struct inferno_image_options *opt
  * Resizes and normalises an image into the memory of a tensor, such as a session's input:
  * of F32 or U8, of rank 3, [channels, height, width] or [height, width, channels] as
  * `options` say, or of rank 4 after a dim of 1; a grey one may be of rank 2. Nothing is
- * allocated; up to 80 KiB of the stack are used. Neither a model nor `inferno_init` is needed.
+ * allocated; up to 96 KiB of the stack are used. Neither a model nor `inferno_init` is needed.
  * The same image gives the same bits on every processor.
  *
  * Ownership: all is the caller's and not kept. The image and the tensor's memory are apart.

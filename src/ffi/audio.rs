@@ -110,7 +110,7 @@ pub unsafe extern "C" fn inferno_audio_framer_write(
             let dtype = DType::from_onnx(dtype)
                 .filter(|dtype| matches!(dtype, DType::I16 | DType::F32))
                 .ok_or_else(|| error::dtype_mismatch("samples are neither i16 nor f32"))?;
-            let size_bytes = values.checked_mul(dtype.size_bytes()).unwrap_or(usize::MAX);
+            let size_bytes = values.saturating_mul(dtype.size_bytes());
             apart(&[
                 ("samples", samples, size_bytes),
                 ("ring", given.ring.cast_const().cast(), given.ring_samples * size_of::<f32>()),
