@@ -6,7 +6,8 @@
 //!
 //! # Layers
 //!
-//! `ffi → runtime → session → plan → model → kernels → tensor`; [`error`], [`log`],
+//! `ffi → runtime → session → plan → model → kernels → tensor`; [`prep`] stands between `ffi`
+//! and `kernels`; [`error`], [`log`],
 //! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
 //! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
 //! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, mapped files, the clock), `work` and

@@ -82,7 +82,7 @@ for_isa! { fn overlap_any(boxes: &Boxes, rect: Rect, iou: f32, any: &mut bool) =
 
 #[inline(always)]
 fn overlap_kernel<V: Lanes>(boxes: &Boxes, rect: Rect, iou: f32, any: &mut bool) {
-    let [left, top, right, bottom] = rect.edges.map(|edge| edge);
+    let [left, top, right, bottom] = rect.edges;
     let (left, top, right, bottom) =
         (V::splat(left), V::splat(top), V::splat(right), V::splat(bottom));
     let (area, class, iou) = (V::splat(rect.area()), V::splat(rect.class), V::splat(iou));
