@@ -1,11 +1,14 @@
-//! Generates `include/inferno.h`, and sets how the shared object is linked.
+//! Generates `include/inferno.h` and `include/inferno.json`, and sets how the shared object is linked.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "bindings/describe.rs"]
+mod describe;
+
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 16] = [
     "status",
     "tensor",
     "log",
@@ -18,6 +21,10 @@ const SOURCES: [&str; 12] = [
     "metrics",
     "subscription",
     "profile",
+    "image",
+    "audio",
+    "scores",
+    "boxes",
 ];
 
 fn main() {
@@ -28,6 +35,7 @@ fn main() {
         println!("cargo::rerun-if-changed=src/ffi/{source}.rs");
     }
     header(&root);
+    description(&root);
     link_args();
     build_id(&root);
 }
@@ -35,7 +43,8 @@ fn main() {
 /// A hash of all sources, and of what they are built with: what one build compiled is
 /// nothing to another.
 fn build_id(root: &Path) {
-    let mut files = vec![root.join("Cargo.toml"), root.join("build.rs")];
+    let mut files =
+        vec![root.join("Cargo.toml"), root.join("build.rs"), root.join("bindings/describe.rs")];
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         println!("cargo::rerun-if-changed={}", folder.display());
@@ -73,13 +82,25 @@ fn header(root: &Path) {
     let bindings = builder.generate().expect("src/ffi must be readable by cbindgen");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("inferno.h");
-    fs::write(&out, &text).expect("OUT_DIR is writable");
-    println!("cargo::rustc-env=INFERNO_GENERATED_HEADER={}", out.display());
-    let committed = root.join("include/inferno.h");
+    put(root, "inferno.h", "INFERNO_GENERATED_HEADER", &text);
+}
+
+/// Describes the same for programs.
+fn description(root: &Path) {
+    let version = env::var("CARGO_PKG_VERSION").expect("cargo sets it");
+    let text = describe::describe(root, &SOURCES, &version);
+    put(root, "inferno.json", "INFERNO_GENERATED_JSON", text.as_bytes());
+}
+
+/// Writes a generated file into `OUT_DIR`, of which `variable` tells the compiler, and where
+/// it is committed when that is asked for.
+fn put(root: &Path, name: &str, variable: &str, text: &[u8]) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(name);
+    fs::write(&out, text).expect("OUT_DIR is writable");
+    println!("cargo::rustc-env={variable}={}", out.display());
     // A packaged or read-only source tree keeps its copy: the test compares.
     if env::var_os("INFERNO_UPDATE_HEADER").is_some() {
-        fs::write(&committed, &text).expect("include/inferno.h is writable");
+        fs::write(root.join("include").join(name), text).expect("include is writable");
     }
     println!("cargo::rerun-if-env-changed=INFERNO_UPDATE_HEADER");
 }

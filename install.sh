@@ -78,6 +78,31 @@ if [ $build = yes ]; then
         -s -Wl,--gc-sections,-z,relro,-z,now -o "$libs/inferno-check"
 fi
 
+# localise FROM TO: an archive of one object whose only global symbols are those that the
+# header declares, so that it can be linked beside other Rust libraries, which have a standard
+# library of their own. Groups of sections are dissolved: a linker would take those of one
+# library for those of the other.
+localise() {
+    local work
+    need ld binutils
+    need objcopy binutils
+    need gcc-ar gcc
+    work=$(mktemp -d)
+    sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' "$here/include/inferno.h" |
+        grep -oE '\binferno_[a-z0-9_]+ *\(' | tr -d ' (' | sort -u >"$work/symbols"
+    # Some objects do not say that they need no executable stack: the flags of a link do.
+    if ! ld -r --force-group-allocation --whole-archive "$1" -o "$work/all.o" 2>"$work/log"; then
+        cat "$work/log" >&2
+        echo "install.sh: ld cannot join the objects of $1" >&2
+        exit 1
+    fi
+    objcopy --strip-debug --keep-global-symbols="$work/symbols" "$work/all.o" "$work/inferno.o"
+    rm -f "$2"
+    gcc-ar rcs "$2" "$work/inferno.o"
+    chmod 644 "$2"
+    rm -rf "$work"
+}
+
 for file in libinferno.so libinferno.a libinferno.libs inferno-check; do
     if [ ! -f "$libs/$file" ]; then
         echo "install.sh: $libs/$file is missing; build first (without --no-build)" >&2
@@ -109,9 +134,10 @@ mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/inferno" "$to/libexec/inferno" "$to/
 install -m 755 "$libs/libinferno.so" "$to/lib/libinferno.so.$version"
 ln -sf "libinferno.so.$version" "$to/lib/$soname"
 ln -sf "$soname" "$to/lib/libinferno.so"
-install -m 644 "$libs/libinferno.a" "$to/lib/libinferno.a"
+localise "$libs/libinferno.a" "$to/lib/libinferno.a"
 install -m 755 "$libs/inferno-check" "$to/libexec/inferno/inferno-check"
-install -m 644 "$here/include/inferno.h" "$here/include/inferno.hpp" "$to/include"
+install -m 644 "$here/include/inferno.h" "$here/include/inferno.hpp" "$here/include/inferno.json" \
+    "$to/include"
 install -m 644 "$here/LICENSE-MIT" "$here/LICENSE-APACHE" "$here/THIRD-PARTY.txt" \
     "$to/share/doc/inferno"
 fill inferno.pc "$to/lib/pkgconfig"

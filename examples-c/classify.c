@@ -2,7 +2,7 @@
  *
  *   classify HELDOUT IMAGE.pgm ...
  *
- * For every image (PGM, 8×8, P2 or P5): label, confidence, latency of a run.
+ * For every image (PGM, P2 or P5, of any size): label, confidence, latency of a run.
  * Then the accuracy on HELDOUT: images the model has not seen in training.
  *
  *   cc classify.c -I../include -L../target/release -linferno -o classify */
@@ -46,42 +46,49 @@ static int pgm_number(FILE *file) {
   return number; /* the one white space after it is eaten */
 }
 
-/* Reads a picture into the model's range: 0 is paper, 16 is ink. */
-static void read_pgm(const char *path, float *pixels) {
+enum { MOST_PIXELS = 1024 * 1024 };
+
+/* Reads a picture of any size into the model's input: 8×8 floats, 0 is paper, 16 is ink. */
+static void read_pgm(const char *path, float *image) {
+  static uint8_t pixels[MOST_PIXELS];
   FILE *file = open_file(path);
   int magic = fgetc(file) == 'P' ? fgetc(file) : 0;
   if (magic != '2' && magic != '5') die(path, "is no PGM (P2 or P5)");
   int width = pgm_number(file), height = pgm_number(file), maximum = pgm_number(file);
-  if (width != 8 || height != 8) die(path, "is not 8×8 pixels");
+  if (width < 1 || height < 1 || width > MOST_PIXELS / height) die(path, "has no pixels, or too many");
   if (maximum < 1 || maximum > 255) die(path, "has no maximum from 1 to 255");
-  for (int i = 0; i < PIXELS; i++) {
+  for (int i = 0; i < width * height; i++) {
     int value = magic == '2' ? pgm_number(file) : fgetc(file);
     if (value < 0 || value > maximum) die(path, "ends early or has a pixel out of range");
-    pixels[i] = (float)value * 16.0f / (float)maximum;
+    pixels[i] = (uint8_t)value;
   }
   fclose(file);
+
+  inferno_image picture = {pixels, 0, width, height, INFERNO_PIXEL_FORMAT_GRAY};
+  inferno_tensor square = {INFERNO_DTYPE_F32, 2, {8, 8}, image, PIXELS * sizeof *image};
+  inferno_image_options options;
+  CHECK(inferno_image_options_init(&options, sizeof options));
+  options.channels = INFERNO_CHANNEL_ORDER_GRAY;
+  options.filter = INFERNO_FILTER_ANTIALIAS;
+  options.scale = 16.0f / (float)maximum;
+  CHECK(inferno_image_to_tensor(&picture, &options, &square, NULL));
 }
 
 /* ---- one run ---- */
 
 typedef struct answer {
-  int label;
+  size_t label;
   float confidence;
 } answer;
 
 /* The session's image is filled: run, and read the best of its probabilities. */
 static answer classify(inferno_session *session) {
   inferno_tensor scores;
+  answer best;
+  size_t written;
   CHECK(inferno_session_run(session, NULL));
   CHECK(inferno_session_output(session, 0, &scores));
-  const float *p = scores.data;
-  answer best = {0, p[0]};
-  for (int digit = 1; digit < DIGITS; digit++) {
-    if (p[digit] > best.confidence) {
-      best.label = digit;
-      best.confidence = p[digit];
-    }
-  }
+  CHECK(inferno_top_k(scores.data, DIGITS, 1, &best.label, &best.confidence, &written));
   return best;
 }
 
@@ -152,7 +159,7 @@ int main(int argc, char **argv) {
   for (int i = 2; i < argc; i++) {
     read_pgm(argv[i], image.data);
     answer seen = classify(session);
-    printf("%s: label %d, confidence %.4f, latency %.2f us (median of %d runs)\n", argv[i],
+    printf("%s: label %zu, confidence %.4f, latency %.2f us (median of %d runs)\n", argv[i],
            seen.label, seen.confidence, latency_us(session), RUNS);
   }
   print_accuracy(argv[1], session, image.data);

@@ -62,6 +62,11 @@
 #define INFERNO_METRICS_NAME_BYTES 64
 
 /**
+ * The most boxes that `inferno_boxes_nms` keeps.
+ */
+#define INFERNO_MAX_BOXES 1024
+
+/**
  * What a call came to. Zero is success; every other value is an error whose
  * text `inferno_last_error` gives. Values are never reused.
  */
@@ -390,6 +395,129 @@ typedef enum inferno_event_kind {
    */
   INFERNO_EVENT_KIND_LOST = 9,
 } inferno_event_kind;
+
+/**
+ * What the bytes of a pixel are, in their order in memory.
+ */
+typedef enum inferno_pixel_format {
+  /**
+   * Red, green, blue: three bytes.
+   */
+  INFERNO_PIXEL_FORMAT_RGB = 0,
+  /**
+   * Blue, green, red: three bytes.
+   */
+  INFERNO_PIXEL_FORMAT_BGR = 1,
+  /**
+   * Red, green, blue, and one that is passed over: four bytes.
+   */
+  INFERNO_PIXEL_FORMAT_RGBA = 2,
+  /**
+   * Blue, green, red, and one that is passed over: four bytes.
+   */
+  INFERNO_PIXEL_FORMAT_BGRA = 3,
+  /**
+   * Grey: one byte.
+   */
+  INFERNO_PIXEL_FORMAT_GRAY = 4,
+} inferno_pixel_format;
+
+/**
+ * How an image fits into a tensor of another shape.
+ */
+typedef enum inferno_fit {
+  /**
+   * All of the image over all of the tensor; its shape is not kept.
+   */
+  INFERNO_FIT_STRETCH = 0,
+  /**
+   * All of the image in the middle of the tensor, its shape kept; the rest is padded. Its
+   * sides are rounded to whole pixels.
+   */
+  INFERNO_FIT_LETTERBOX = 1,
+  /**
+   * The same at the top left.
+   */
+  INFERNO_FIT_LETTERBOX_TOP_LEFT = 2,
+  /**
+   * All of the tensor from the middle of the image, its shape kept; what is outside is cut
+   * off.
+   */
+  INFERNO_FIT_COVER = 3,
+} inferno_fit;
+
+/**
+ * How an image is resized. Pixels are samples at their middles: place i of n is made of what is
+ * at (i + 0.5) · size / n in the image; past an edge its pixel goes on.
+ */
+typedef enum inferno_filter {
+  /**
+   * From the two nearest pixels each way, as OpenCV's INTER_LINEAR and ONNX's linear Resize
+   * with half_pixel do.
+   */
+  INFERNO_FILTER_BILINEAR = 0,
+  /**
+   * The same where the image grows; where it shrinks, from all pixels under a triangle as
+   * wide as two places, as Pillow's BILINEAR and ONNX's Resize with antialias do. It shrinks
+   * by 500 each way at most.
+   */
+  INFERNO_FILTER_ANTIALIAS = 1,
+  /**
+   * The pixel that the middle is in, as OpenCV's INTER_NEAREST_EXACT does; of two that it is
+   * between, the later one.
+   */
+  INFERNO_FILTER_NEAREST = 2,
+} inferno_filter;
+
+/**
+ * What is next to what in a tensor.
+ */
+typedef enum inferno_layout {
+  /**
+   * Channels, height, width: planes.
+   */
+  INFERNO_LAYOUT_CHW = 0,
+  /**
+   * Height, width, channels.
+   */
+  INFERNO_LAYOUT_HWC = 1,
+} inferno_layout;
+
+/**
+ * The channels of a tensor.
+ */
+typedef enum inferno_channel_order {
+  /**
+   * Red, green, blue.
+   */
+  INFERNO_CHANNEL_ORDER_RGB = 0,
+  /**
+   * Blue, green, red.
+   */
+  INFERNO_CHANNEL_ORDER_BGR = 1,
+  /**
+   * One: 0.299 red + 0.587 green + 0.114 blue.
+   */
+  INFERNO_CHANNEL_ORDER_GRAY = 2,
+} inferno_channel_order;
+
+/**
+ * What the four numbers of a box are.
+ */
+typedef enum inferno_box_format {
+  /**
+   * Left, top, right, bottom.
+   */
+  INFERNO_BOX_FORMAT_XYXY = 0,
+  /**
+   * Middle x, middle y, width, height.
+   */
+  INFERNO_BOX_FORMAT_CXCYWH = 1,
+  /**
+   * Left, top, width, height.
+   */
+  INFERNO_BOX_FORMAT_XYWH = 2,
+} inferno_box_format;
 
 /**
  * A loaded model: immutable, shared by any number of sessions and threads.
@@ -1245,6 +1373,192 @@ typedef struct inferno_event {
  */
 typedef void (*inferno_event_callback)(void *user_data,
                                        const struct inferno_event *event);
+
+/**
+ * How an image becomes a tensor. Fill with `inferno_image_options_init`, then set what you
+ * need.
+ */
+typedef struct inferno_image_options {
+  /**
+   * Set by `inferno_image_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * An `inferno_fit`; default `INFERNO_FIT_STRETCH`.
+   */
+  int32_t fit;
+  /**
+   * An `inferno_filter`; default `INFERNO_FILTER_BILINEAR`.
+   */
+  int32_t filter;
+  /**
+   * An `inferno_layout`; default `INFERNO_LAYOUT_CHW`.
+   */
+  int32_t layout;
+  /**
+   * An `inferno_channel_order`; default `INFERNO_CHANNEL_ORDER_RGB`.
+   */
+  int32_t channels;
+  /**
+   * An f32 element is (value · scale - mean) / std, of a value from 0 to 255. Default
+   * 1/255. A u8 element is the value, rounded to the nearest, ties to even.
+   */
+  float scale;
+  /**
+   * By channel, in the tensor's order. Default 0.
+   */
+  float mean[3];
+  /**
+   * By channel, in the tensor's order, not 0. Default 1.
+   */
+  float std[3];
+  /**
+   * Red, green and blue of what is padded, from 0 to 255. Default 114.
+   */
+  float pad[3];
+} inferno_image_options;
+
+/**
+ * An image in memory of the caller's: 8-bit pixels, row after row. This struct is frozen.
+ */
+typedef struct inferno_image {
+  /**
+   * The first pixel of the top row.
+   */
+  const uint8_t *pixels;
+  /**
+   * Bytes from a row to the one below it; 0 when there is nothing between them. Negative
+   * where the bottom row comes first in memory.
+   */
+  int64_t stride_bytes;
+  /**
+   * Pixels of a row, 1 or more.
+   */
+  int32_t width;
+  /**
+   * Rows, 1 or more.
+   */
+  int32_t height;
+  /**
+   * An `inferno_pixel_format`.
+   */
+  int32_t format;
+} inferno_image;
+
+/**
+ * Where an image is in a tensor: x_tensor = x_image * scale_x + offset_x, and so for y.
+ * Coordinates are in pixels and those of edges: the first pixel goes from 0 to 1. This struct
+ * is frozen.
+ */
+typedef struct inferno_image_map {
+  /**
+   * Pixels of the tensor for one of the image, across.
+   */
+  double scale_x;
+  /**
+   * Pixels of the tensor for one of the image, down.
+   */
+  double scale_y;
+  /**
+   * Where the left edge of the image is in the tensor.
+   */
+  double offset_x;
+  /**
+   * Where the top edge of the image is in the tensor.
+   */
+  double offset_y;
+} inferno_image_map;
+
+/**
+ * A ring of samples of one channel, over memory of the caller's, that frames are read from. Made by
+ * `inferno_audio_framer_init`; its fields may be read. Copied, it is another framer over the
+ * same memory.
+ */
+typedef struct inferno_audio_framer {
+  /**
+   * Set by `inferno_audio_framer_init`.
+   */
+  size_t struct_size;
+  /**
+   * Room for `ring_samples` samples; the caller's, as long as the framer is used.
+   */
+  float *ring;
+  /**
+   * Samples there is room for.
+   */
+  size_t ring_samples;
+  /**
+   * Samples of a frame.
+   */
+  size_t frame_samples;
+  /**
+   * Samples from the start of a frame to that of the next.
+   */
+  size_t hop_samples;
+  /**
+   * Where in the ring the next frame begins.
+   */
+  size_t begin;
+  /**
+   * Samples in the ring.
+   */
+  size_t filled;
+} inferno_audio_framer;
+
+/**
+ * How boxes are chosen. Fill with `inferno_nms_options_init`, then set what you need.
+ */
+typedef struct inferno_nms_options {
+  /**
+   * Set by `inferno_nms_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * An `inferno_box_format`; default `INFERNO_BOX_FORMAT_XYXY`.
+   */
+  int32_t format;
+  /**
+   * Only boxes with a larger score are kept. Default 0.25.
+   */
+  float score_threshold;
+  /**
+   * A box is left out when it shares more than this part of the union with one that is
+   * kept: 0 to 1. Default 0.45.
+   */
+  float iou_threshold;
+  /**
+   * So many are kept at most: 1 to `INFERNO_MAX_BOXES`. Default 300.
+   */
+  uint32_t max_boxes;
+} inferno_nms_options;
+
+/**
+ * How a detector says what it sees. Fill with `inferno_decode_options_init`, then set what
+ * you need; the defaults are those of a YOLOv8 or a later one.
+ */
+typedef struct inferno_decode_options {
+  /**
+   * Set by `inferno_decode_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * An `inferno_box_format`; default `INFERNO_BOX_FORMAT_CXCYWH`.
+   */
+  int32_t format;
+  /**
+   * 1: the tensor is [numbers, predictions], the default; 0: [predictions, numbers].
+   */
+  int32_t predictions_last;
+  /**
+   * 1: the box is followed by a number that all scores are multiplied by, as YOLOv5 has it;
+   * 0, the default: there is none.
+   */
+  int32_t has_objectness;
+  /**
+   * Only predictions with a larger score are given. Default 0.25.
+   */
+  float score_threshold;
+} inferno_decode_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2283,6 +2597,212 @@ enum inferno_status inferno_audit_set_capacity(size_t size_bytes);
 enum inferno_status inferno_audit_verify(const char *log,
                                          size_t size_bytes,
                                          uint64_t *record_count);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what this library
+ * does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_image_options_init(struct inferno_image_options *options,
+                                               size_t struct_size);
+
+/**
+ * Resizes and normalises an image into the memory of a tensor, such as a session's input:
+ * of F32 or U8, of rank 3, [channels, height, width] or [height, width, channels] as
+ * `options` say, or of rank 4 after a dim of 1; a grey one may be of rank 2. Nothing is
+ * allocated; up to 96 KiB of the stack are used. Neither a model nor `inferno_init` is needed.
+ * The same image gives the same bits on every processor.
+ *
+ * Ownership: all is the caller's and not kept. The image and the tensor's memory are apart.
+ * NULL `options` are the defaults; `map`, which may be NULL, tells where the image is in the
+ * tensor: `inferno_boxes_decode` takes it.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT, DTYPE_MISMATCH, SHAPE_MISMATCH, SIZE_MISMATCH, LIMIT_EXCEEDED (an
+ * antialiased image shrinks by more than 500).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_image_to_tensor(const struct inferno_image *image,
+                                            const struct inferno_image_options *options,
+                                            const struct inferno_tensor *tensor,
+                                            struct inferno_image_map *map);
+
+/**
+ * Makes an empty framer: frames of `frame_samples`, each `hop_samples` after the one before.
+ *
+ * Ownership: `framer` and `ring` are the caller's; nothing is to be freed. `ring` has room for
+ * `ring_samples` floats: a frame and the most that is written at once are enough when all
+ * frames are read after each write.
+ * Threads: any; one at a time for a framer, here and below.
+ * Errors: INVALID_ARGUMENT (NULL, no room for a frame, or a hop that is not 1 to
+ * `frame_samples`).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audio_framer_init(struct inferno_audio_framer *framer,
+                                              size_t struct_size,
+                                              float *ring,
+                                              size_t ring_samples,
+                                              size_t frame_samples,
+                                              size_t hop_samples);
+
+/**
+ * Adds `count` samples: of each the mean of `channels` values, which lie together; the next
+ * sample's begin `stride` values further. All of them are added, or none. Nothing is
+ * allocated, and no system is called.
+ *
+ * Ownership: `samples` is the caller's, of I16 (each over 32,768) or F32: `dtype`, an
+ * `inferno_dtype`. A `stride` of 0 is `channels`; one channel of many is `channels` 1 and
+ * their number as the stride.
+ * Threads: one at a time for a framer.
+ * Errors: INVALID_ARGUMENT, DTYPE_MISMATCH, LIMIT_EXCEEDED (no room: read frames first).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audio_framer_write(struct inferno_audio_framer *framer,
+                                               const void *samples,
+                                               int32_t dtype,
+                                               size_t channels,
+                                               size_t stride,
+                                               size_t count);
+
+/**
+ * Copies the next frame into `frame` and goes a hop on, when there are samples enough:
+ * `is_read` is then 1, else 0 and nothing is copied. Nothing is allocated, and no system is
+ * called.
+ *
+ * Ownership: `frame` is the caller's, such as a session's input, and has `frame_samples` floats:
+ * as many as the framer's.
+ * Threads: one at a time for a framer.
+ * Errors: INVALID_ARGUMENT, SIZE_MISMATCH (`frame_samples` is not the framer's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_audio_framer_read(struct inferno_audio_framer *framer,
+                                              float *frame,
+                                              size_t frame_samples,
+                                              int32_t *is_read);
+
+/**
+ * Turns each row of scores into probabilities that add up to 1: e^x over the sum of all e^x
+ * of its row. A row with NaN or infinity, or of -infinity alone, is NaN. Nothing is
+ * allocated, here and below.
+ *
+ * Ownership: both are the caller's, of `row_count` · `count` floats, row after row; they are
+ * the same memory, or apart.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, a `count` of 0, memory that is shared in part).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_softmax(const float *scores,
+                                    float *probabilities,
+                                    size_t row_count,
+                                    size_t count);
+
+/**
+ * Gives for each row of scores the index of the largest; of equal ones the first. NaN is
+ * less than all else; of a row of NaN alone it is 0.
+ *
+ * Ownership: all is the caller's: `scores` of `row_count` · `count` floats, `indices` of
+ * `row_count`, apart.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, a `count` of 0, memory that is shared).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_argmax(const float *scores,
+                                   size_t row_count,
+                                   size_t count,
+                                   size_t *indices);
+
+/**
+ * Gives the indices of the `k` largest of `count` scores, the largest first; of equal ones
+ * the earlier first; NaN after all else. There are fewer when `count` is less. Takes time in
+ * proportion to `count`, and more for each score that is among the best so far.
+ *
+ * Ownership: all is the caller's: `scores` of `count` floats; `indices`, and `values` if it is
+ * not NULL, of `k`, apart. `written` is how many there are.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, memory that is shared).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_top_k(const float *scores,
+                                  size_t count,
+                                  size_t k,
+                                  size_t *indices,
+                                  float *values,
+                                  size_t *written);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what this library
+ * does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_nms_options_init(struct inferno_nms_options *options,
+                                             size_t struct_size);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what this library
+ * does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_decode_options_init(struct inferno_decode_options *options,
+                                                size_t struct_size);
+
+/**
+ * Reads what a detector says: a tensor of F32, [predictions, numbers] or the other way round,
+ * perhaps after a dim of 1; the numbers of a prediction are four of its box, objectness if
+ * there is one, and a score for each class. For each prediction whose best score is enough, in
+ * their order, it gives the box as left, top, right, bottom, that score, and its class; of
+ * equal scores the first class, and NaN is less than all else. Nothing is allocated.
+ *
+ * Ownership: all is the caller's, and apart: `boxes` has room for 4 · `capacity` floats, `scores`
+ * and `classes` for `capacity`, which is the number of predictions at least. `count` is how
+ * many are given. NULL `options` are the defaults; with the `map` of the image, boxes are in
+ * its pixels; with NULL they are as the detector says.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT, DTYPE_MISMATCH, SHAPE_MISMATCH, SIZE_MISMATCH (the tensor's size, or
+ * the capacity).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_boxes_decode(const struct inferno_tensor *predictions,
+                                         const struct inferno_decode_options *options,
+                                         const struct inferno_image_map *map,
+                                         float *boxes,
+                                         float *scores,
+                                         int32_t *classes,
+                                         size_t capacity,
+                                         size_t *count);
+
+/**
+ * Chooses boxes: from the best score on (of equal ones the earlier first) it keeps each that
+ * does not overlap one that is kept, and gives their indices in that order. With `classes`
+ * only boxes of the same class overlap; with NULL all do. Boxes with a score of NaN or an edge
+ * that is not finite are left out; one whose right is left of its left has no area. Takes
+ * time in proportion to the boxes times those that are kept, and to sort them; nothing is
+ * allocated, and up to 24 KiB of the stack are used.
+ *
+ * Ownership: all is the caller's: `boxes` of 4 · `count` floats, `scores` and `classes` (0 to
+ * 16,777,216) of `count`; `indices` has room for `count`, apart from them; what comes after
+ * the first `kept` is of no use.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_boxes_nms(const float *boxes,
+                                      const float *scores,
+                                      const int32_t *classes,
+                                      size_t count,
+                                      const struct inferno_nms_options *options,
+                                      size_t *indices,
+                                      size_t *kept);
 
 #ifdef __cplusplus
 }  // extern "C"

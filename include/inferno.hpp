@@ -253,6 +253,24 @@ class owner {
 
 }  // namespace detail
 
+namespace detail {
+
+/** A C struct with its defaults. */
+template <class Struct>
+Struct initial(inferno_status (*init)(Struct*, std::size_t)) {
+  Struct made{};
+  static_cast<void>(init(&made, sizeof made));
+  return made;
+}
+
+/** Views whose sizes do not fit each other. */
+inline status unlike(const char* expected) {
+  return status(INFERNO_STATUS_SIZE_MISMATCH,
+                std::string("the views' sizes do not fit: expected ") + expected);
+}
+
+}  // namespace detail
+
 /** The dtype of a tensor whose elements are T. */
 template <class T>
 inline constexpr inferno_dtype dtype_of = detail::dtype<std::remove_cv_t<T>>();
@@ -589,6 +607,134 @@ struct trace {
   static returns<void> stop() { return detail::done(inferno_trace_stop()); }
   /** inferno_trace_copy_json */
   static returns<std::string> json() { return detail::text(inferno_trace_copy_json); }
+};
+
+/** Images, scores and boxes before and after a run; no runtime is needed. */
+struct prep {
+  /** The defaults of inferno_image_options, to be changed. */
+  static inferno_image_options image_options() {
+    return detail::initial<inferno_image_options>(inferno_image_options_init);
+  }
+  /** The defaults of inferno_nms_options, to be changed. */
+  static inferno_nms_options nms_options() {
+    return detail::initial<inferno_nms_options>(inferno_nms_options_init);
+  }
+  /** The defaults of inferno_decode_options, to be changed. */
+  static inferno_decode_options decode_options() {
+    return detail::initial<inferno_decode_options>(inferno_decode_options_init);
+  }
+
+  /** inferno_image_to_tensor: `tensor` may be that of session::input_tensor. */
+  static returns<inferno_image_map> image_to_tensor(
+      const inferno_image& image, const inferno_tensor& tensor,
+      const inferno_image_options& options = image_options()) {
+    inferno_image_map map{};
+    const inferno_status code = inferno_image_to_tensor(&image, &options, &tensor, &map);
+    return detail::give(code, map);
+  }
+
+  /** inferno_softmax of rows of `count`; both views may be the same. */
+  static returns<void> softmax(view<const float> scores, view<float> probabilities,
+                               std::size_t count) {
+    if (count == 0 || scores.size() % count != 0 || scores.size() != probabilities.size()) {
+      return detail::fail<void>(detail::unlike("scores in whole rows, and as many probabilities"));
+    }
+    return detail::done(
+        inferno_softmax(scores.data(), probabilities.data(), scores.size() / count, count));
+  }
+  /** inferno_argmax of one row. */
+  static returns<std::size_t> argmax(view<const float> scores) {
+    std::size_t index = 0;
+    const inferno_status code = inferno_argmax(scores.data(), 1, scores.size(), &index);
+    return detail::give(code, index);
+  }
+  /** inferno_top_k: as many as `indices` has room for, and how many there are. */
+  static returns<std::size_t> top_k(view<const float> scores, view<std::size_t> indices) {
+    std::size_t written = 0;
+    const inferno_status code = inferno_top_k(scores.data(), scores.size(), indices.size(),
+                                              indices.data(), nullptr, &written);
+    return detail::give(code, written);
+  }
+
+  /** inferno_boxes_decode: how many detections there are. */
+  static returns<std::size_t> decode(const inferno_tensor& predictions, view<float> boxes,
+                                     view<float> scores, view<std::int32_t> classes,
+                                     const inferno_image_map* map = nullptr,
+                                     const inferno_decode_options& options = decode_options()) {
+    const std::size_t room = std::min({boxes.size() / 4, scores.size(), classes.size()});
+    std::size_t count = 0;
+    const inferno_status code =
+        inferno_boxes_decode(&predictions, &options, map, boxes.data(), scores.data(),
+                             classes.data(), room, &count);
+    return detail::give(code, count);
+  }
+  /** inferno_boxes_nms: how many are kept. Boxes of all classes overlap when there are none. */
+  static returns<std::size_t> nms(view<const float> boxes, view<const float> scores,
+                                  view<std::size_t> indices, view<const std::int32_t> classes = {},
+                                  const inferno_nms_options& options = nms_options()) {
+    const std::size_t count = scores.size();
+    if (boxes.size() / 4 != count || indices.size() < count ||
+        (!classes.empty() && classes.size() != count)) {
+      return detail::fail<std::size_t>(
+          detail::unlike("four numbers, a score, an index and perhaps a class for each box"));
+    }
+    std::size_t kept = 0;
+    const inferno_status code =
+        inferno_boxes_nms(boxes.data(), scores.data(), classes.empty() ? nullptr : classes.data(),
+                          count, &options, indices.data(), &kept);
+    return detail::give(code, kept);
+  }
+};
+
+/** Samples as they come, as frames that overlap: inferno_audio_framer with a ring of its own,
+ *  which it takes when it is made. */
+class audio_framer {
+ public:
+  audio_framer() = default;
+
+  /** inferno_audio_framer_init: at most `write_samples` are written at once. */
+  static returns<audio_framer> create(std::size_t frame_samples, std::size_t hop_samples,
+                                      std::size_t write_samples) {
+    audio_framer made;
+    made.ring_.resize(frame_samples + write_samples);
+    const inferno_status code =
+        inferno_audio_framer_init(&made.framer_, sizeof made.framer_, made.ring_.data(),
+                                  made.ring_.size(), frame_samples, hop_samples);
+    return detail::give(code, std::move(made));
+  }
+  audio_framer(audio_framer&& other) noexcept
+      : framer_(std::exchange(other.framer_, {})), ring_(std::move(other.ring_)) {}
+  audio_framer& operator=(audio_framer&& other) noexcept {
+    std::swap(framer_, other.framer_);
+    std::swap(ring_, other.ring_);
+    return *this;
+  }
+
+  /** inferno_audio_framer_write of interleaved samples, whose mean is taken. */
+  returns<void> write(view<const std::int16_t> samples, std::size_t channels = 1) {
+    return write(samples.data(), INFERNO_DTYPE_I16, samples.size(), channels);
+  }
+  returns<void> write(view<const float> samples, std::size_t channels = 1) {
+    return write(samples.data(), INFERNO_DTYPE_F32, samples.size(), channels);
+  }
+  /** inferno_audio_framer_read: whether there was a frame. */
+  returns<bool> read(view<float> frame) {
+    std::int32_t is_read = 0;
+    const inferno_status code =
+        inferno_audio_framer_read(&framer_, frame.data(), frame.size(), &is_read);
+    return detail::give(code, is_read != 0);
+  }
+
+ private:
+  returns<void> write(const void* samples, inferno_dtype type, std::size_t values,
+                      std::size_t channels) {
+    const std::size_t count = channels == 0 ? 0 : values / channels;
+    return detail::done(
+        inferno_audio_framer_write(&framer_, samples, type, channels, 0, count));
+  }
+
+  inferno_audio_framer framer_{};
+  std::vector<float> ring_;
 };
 
 /** One user of the runtime, from inferno_init to inferno_shutdown. It outlives the models and

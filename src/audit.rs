@@ -26,8 +26,9 @@ macro_rules! audit {
         mod asserted {
             use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
             use crate::ffi::{metrics::*, subscription::*};
+            use crate::ffi::{audio::*, boxes::*, image::*};
             use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
-            use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, session, tensor};
+            use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, prep, session, tensor};
             use crate::work;
             use crate::ffi;
             use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -231,6 +232,14 @@ audit! {
     global [model::operators::FRAMEWORK, model::lower::native::OWN]
         "tract's table of operators", "made once, never changed", "tests/c/threads.c";
 
+    // ---- Before and after a run
+    shared [prep::Image<'static>, prep::ToTensor, prep::Fit, prep::Filter, prep::Format, prep::Layout,
+            prep::Order, prep::Map, prep::Target<'static>, prep::Framer, prep::Samples<'static>,
+            prep::BoxFormat, prep::Candidates<'static>, prep::Nms, prep::Decode,
+            prep::Detections<'static>, kernels::Pairs, kernels::Pixel, kernels::Blend,
+            kernels::Rows<'static>, kernels::Span, kernels::Best, kernels::Boxes, kernels::Rect]
+        "the caller's memory, or plain values", "borrowed for one call, or copied", "tests/c/prep.c";
+
     // ---- Values
     shared [error::Error, error::Kind, tensor::DType, tensor::Shape, log::Level, model::Limits,
             model::Isolation, model::About, model::PortInfo, model::Dim, session::Need,
@@ -246,12 +255,14 @@ audit! {
     local [inferno_runtime_options, inferno_allocator, inferno_model_options, inferno_model_info,
            inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
            inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options,
-           inferno_subscription_options, inferno_event]
+           inferno_subscription_options, inferno_event, inferno_image, inferno_audio_framer]
         "pointers of the caller's", "read during the call, by the thread that calls", "tests/c/bad_args.c";
     shared [inferno_model_limits, inferno_memory_stats, inferno_memory_need, inferno_run_options,
             inferno_status, inferno_dtype, inferno_isolation, inferno_log_level,
             inferno_isa, inferno_metrics, inferno_metrics_driver, inferno_metric,
-            inferno_metrics_format, inferno_event_kind, handle::Kind,
+            inferno_metrics_format, inferno_event_kind, handle::Kind, inferno_pixel_format,
+            inferno_fit, inferno_filter, inferno_layout, inferno_channel_order, inferno_box_format,
+            inferno_image_options, inferno_image_map, inferno_nms_options, inferno_decode_options,
             inferno_model, inferno_session, inferno_log_callback]
         "nothing: plain values, and what handles are called", "copied", "tests/c/bad_args.c";
 }

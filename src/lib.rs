@@ -6,7 +6,8 @@
 //!
 //! # Layers
 //!
-//! `ffi → runtime → session → plan → model → kernels → tensor`; [`error`], [`log`],
+//! `ffi → runtime → session → plan → model → kernels → tensor`; [`prep`] stands between `ffi`
+//! and `kernels`; [`error`], [`log`],
 //! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
 //! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
 //! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, mapped files, the clock), `work` and
@@ -25,6 +26,7 @@
 //! | [`model`] | bytes → checked protobuf → tract graph, immutable and shared |
 //! | [`kernels`] | the arithmetic, for each instruction set; the processor's state around a run |
 //! | [`plan`] | model + shapes → program: native regions, tract's operators between them |
+//! | [`prep`] | images and samples to tensors, scores and boxes from them |
 //! | [`session`] | one execution context |
 //! | [`runtime`] | the global: counted users |
 //! | [`ffi`] | the C ABI |
@@ -52,6 +54,7 @@ mod panics;
 pub mod plan;
 #[allow(unsafe_code)]
 pub mod pool;
+pub mod prep;
 pub mod runtime;
 pub mod session;
 mod sync;

@@ -14,6 +14,17 @@ fn the_committed_header_is_current() {
 }
 
 #[test]
+fn the_committed_description_is_current() {
+    let generated = fs::read_to_string(env!("INFERNO_GENERATED_JSON")).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/include/inferno.json");
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(
+        generated == committed,
+        "include/inferno.json is not what src/ffi gives: run INFERNO_UPDATE_HEADER=1 cargo build"
+    );
+}
+
+#[test]
 fn every_function_tells_its_threads_and_since() {
     let header = fs::read_to_string(env!("INFERNO_GENERATED_HEADER")).unwrap();
     let mut comment = String::new();

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["error", "host", "kernels", "log", "metrics", "panics", "pool", "sync", "tensor", "work"],
     ),
     ("kernels", &["error"]),
+    ("prep", &["error", "kernels"]),
     ("plan", &["crew", "error", "kernels", "metrics", "model", "panics", "pool", "tensor", "work"]),
     ("session", &["crew", "error", "metrics", "model", "plan", "pool", "tensor", "work"]),
     ("runtime", &["error", "log", "sync"]),
@@ -28,14 +29,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         "audit",
         &[
             "crew", "error", "ffi", "host", "kernels", "log", "metrics", "model", "panics", "plan",
-            "pool", "runtime", "session", "sync", "tensor", "work",
+            "pool", "prep", "runtime", "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
             "crew", "error", "host", "kernels", "log", "metrics", "model", "panics", "plan",
-            "pool", "runtime", "session", "sync", "tensor",
+            "pool", "prep", "runtime", "session", "sync", "tensor",
         ],
     ),
 ];

@@ -58,6 +58,53 @@ readelf -W --dyn-syms "$shared" |
 diff -u declared.txt exported.txt || fail "exports (+) and header (-) differ"
 echo "ok: $(wc -l <exported.txt) exports, as declared; $soname; nodelete"
 
+# ---- the archive ----
+
+readelf -sW "$prefix/lib/libinferno.a" 2>/dev/null |
+    awk '$1 ~ /^[0-9]+:$/ && $5 != "LOCAL" && $7 != "UND" { print $8 }' | sort -u >global.txt
+diff -u declared.txt global.txt || fail "global symbols of the archive (+) and header (-) differ"
+echo "ok: the archive has no other global symbols"
+
+# Another Rust library in the same program, with a standard library of its own.
+cat >foreign.rs <<'END'
+#[unsafe(no_mangle)]
+pub extern "C" fn foreign_sum(count: u64) -> u64 {
+    let of = move || (0..count).collect::<Vec<u64>>().into_iter().sum();
+    std::panic::catch_unwind(|| std::thread::spawn(of).join().unwrap_or(0)).unwrap_or(0)
+}
+#[unsafe(no_mangle)]
+pub extern "C" fn foreign_panics() -> i32 {
+    i32::from(std::panic::catch_unwind(|| panic!("this one is caught")).is_err())
+}
+END
+cat >foreign.c <<'END'
+#include <inferno.h>
+#include <stdio.h>
+uint64_t foreign_sum(uint64_t count);
+int foreign_panics(void);
+int main(void) {
+    const int64_t dims[2] = {1, 64};
+    inferno_model *model = NULL;
+    inferno_session *session = NULL;
+    int bad = foreign_sum(1000) != 499500 || !foreign_panics();
+    bad |= inferno_model_load_default(&model) || inferno_session_new(model, NULL, &session) ||
+           inferno_session_set_shape(session, 0, 2, dims) || inferno_session_run(session, NULL);
+    bad |= inferno_model_load_memory("noise", 5, NULL, &model) != INFERNO_STATUS_INVALID_MODEL;
+    bad |= foreign_sum(10) != 45 || !foreign_panics();
+    return bad || inferno_shutdown();
+}
+END
+rustc --edition 2024 -O --crate-type staticlib foreign.rs -o libforeign.a
+for way in "" "-Wl,--whole-archive" "-Wl,--gc-sections"; do
+    for order in "$prefix/lib/libinferno.a libforeign.a" "libforeign.a $prefix/lib/libinferno.a"; do
+        # shellcheck disable=SC2086 # words
+        cc foreign.c "-I$prefix/include" $way $order -Wl,--no-whole-archive \
+            ${static_line##*libinferno.a } -o with_foreign || fail "beside another Rust archive: no link"
+        ./with_foreign 2>foreign.log || fail "beside another Rust archive: wrong answers"
+    done
+done
+echo "ok: the archive beside another Rust archive"
+
 if grep -rl --include='*.pc' --include='*.cmake' "$work" "$prefix"; then
     fail "an installed file names the prefix"
 fi

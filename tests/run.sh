@@ -78,6 +78,9 @@ step examples examples-c/all.sh target/release
 step c tests/c.sh --lib-dir target/release
 step c-static tests/c.sh --lib-dir target/release --static
 step header tests/header.sh
+step abi tests/abi.sh --lib target/release/libinferno.so
+step bindings tests/bindings.sh target/release
+step prep tests/prep.sh
 step cpp tests/cpp/run.sh
 step size tests/size.sh --from target/release
 step hostile-named tests/hostile.sh --named --lib target/release/libinferno.so

@@ -8,7 +8,7 @@ use crate::log::log_line;
 use crate::panics;
 use crate::pool::Scope;
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 
 /// Room for a thread's text with its NUL. Longer texts are cut, marked "…".
 const TEXT_BYTES: usize = 4096;
@@ -145,6 +145,45 @@ pub(super) unsafe fn slice_arg<'a, T>(
     }
     // SAFETY: not NULL, aligned, and as this function's own contract.
     Ok(unsafe { std::slice::from_raw_parts(items, count) })
+}
+
+/// SAFETY: `items` is NULL or holds `count` writable items that outlive `'a` and that
+/// nothing else reads or writes meanwhile: see [`apart`].
+pub(super) unsafe fn slice_mut_arg<'a, T>(
+    what: &str,
+    items: *mut T,
+    count: usize,
+) -> Result<&'a mut [T]> {
+    // SAFETY: as this function's own contract.
+    let size = unsafe { slice_arg(what, items.cast_const(), count) }?.len();
+    match size {
+        0 => Ok(&mut []),
+        // SAFETY: as this function's own contract.
+        _ => Ok(unsafe { std::slice::from_raw_parts_mut(items, count) }),
+    }
+}
+
+/// What has a name and bytes: where they begin, and how many.
+pub(super) type Extent<'a> = (&'a str, *const c_void, usize);
+
+/// Checks that no two share a byte.
+pub(super) fn apart(all: &[Extent<'_>]) -> Result<()> {
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[at + 1..] {
+            let (a, b) = (one.1.addr(), other.1.addr());
+            if one.2 > 0
+                && other.2 > 0
+                && a < b.saturating_add(other.2)
+                && b < a.saturating_add(one.2)
+            {
+                return Err(error::invalid_argument(format!(
+                    "{} and {} share memory: expected them apart",
+                    one.0, other.0
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads an option struct; NULL means the defaults.

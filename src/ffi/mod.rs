@@ -2,7 +2,8 @@
 //! here, and nobody imports it.
 //!
 //! One file a noun: `status`, `tensor`, `log`, `runtime`, `memory`, `reader`,
-//! `model`, `session`, `metrics`, `subscription`, `profile`; they are what `build.rs` hands to cbindgen. Below them `guard`
+//! `model`, `session`, `metrics`, `subscription`, `profile`, `image`, `audio`, `scores`,
+//! `boxes`; they are what `build.rs` hands to cbindgen. Below them `guard`
 //! turns errors and panics into statuses, `handle` checks handles, `options`
 //! reads structs that carry their size, `view` moves tensors across.
 
@@ -10,8 +11,11 @@
 // no Rust headings leak into it.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod audio;
+pub mod boxes;
 pub mod guard;
 pub mod handle;
+pub mod image;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -21,6 +25,7 @@ pub mod options;
 pub mod profile;
 pub mod reader;
 pub mod runtime;
+pub mod scores;
 pub mod session;
 pub mod status;
 pub mod subscription;

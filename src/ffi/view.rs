@@ -54,15 +54,15 @@ pub(super) unsafe fn shape_arg(rank: i32, dims: *const i64) -> Result<Shape> {
 }
 
 /// A host's tensor, its parts checked against each other.
-struct Checked {
-    dtype: DType,
-    shape: Shape,
-    data: *mut c_void,
-    size_bytes: usize,
+pub(super) struct Checked {
+    pub(super) dtype: DType,
+    pub(super) shape: Shape,
+    pub(super) data: *mut c_void,
+    pub(super) size_bytes: usize,
 }
 
 /// SAFETY: `tensor` is NULL or readable.
-unsafe fn check(what: &str, tensor: *const inferno_tensor) -> Result<Checked> {
+pub(super) unsafe fn check(what: &str, tensor: *const inferno_tensor) -> Result<Checked> {
     // SAFETY: as this function's own contract.
     let Some(tensor) = (unsafe { slice_arg(what, tensor, 1) }?).first() else {
         return Err(error::internal("one tensor asked for, none given"));

@@ -45,6 +45,18 @@ pub(super) trait Lanes: Copy {
     ///
     /// There are sixteen.
     unsafe fn load_ints(from: *const i32) -> Self;
+    /// The 16-bit integers from `from` on, as floats.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen.
+    unsafe fn load_shorts(from: *const i16) -> Self;
+    /// Byte `BYTE`, the lowest being 0, of each number from `from` on, as floats.
+    ///
+    /// # Safety
+    ///
+    /// There are sixteen numbers.
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Self;
 
     fn add(self, y: Self) -> Self;
     fn sub(self, y: Self) -> Self;
@@ -208,6 +220,17 @@ impl Lanes for Scalar {
     unsafe fn load_ints(from: *const i32) -> Scalar {
         // SAFETY: the contract.
         Scalar(unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(|v| v as f32))
+    }
+    #[inline(never)]
+    unsafe fn load_shorts(from: *const i16) -> Scalar {
+        // SAFETY: the contract.
+        Scalar(unsafe { from.cast::<[i16; WIDTH]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(never)]
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Scalar {
+        // SAFETY: the contract.
+        let numbers = unsafe { from.cast::<[u64; WIDTH]>().read_unaligned() };
+        Scalar(numbers.map(|n| f32::from(n.to_le_bytes()[BYTE])))
     }
     #[inline(never)]
     fn add(self, y: Scalar) -> Scalar {

@@ -18,14 +18,19 @@
 //! - [`Winograd`]: convolutions of 3×3, channels last, with a [`Filter`] made for
 //!   them;
 //! - [`blend`]: weighted sums of places, for images of another size;
+//! - [`mix`], [`join`], [`sum_rows`], [`sum_windows`]: pixels to floats, for images that
+//!   are no tensors yet; [`from_shorts`]: samples to floats;
+//! - [`largest`], [`best_of_columns`]: the largest of many; [`Boxes`]: boxes against a box;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats; [`Floats`]: weights;
 //! - [`FlushToZero`], [`clear_upper_halves`]: the processor's state around a run
 //!   and its steps.
 
 mod aligned;
+mod audio;
 mod binary;
 mod blend;
+mod boxes;
 mod cells;
 mod copy;
 mod deferred;
@@ -33,6 +38,7 @@ mod depthwise;
 mod each;
 mod floats;
 mod gemm;
+mod image;
 mod isa;
 mod lanes;
 mod math;
@@ -42,6 +48,7 @@ mod pack;
 mod pool;
 mod quant;
 mod reduce;
+mod scan;
 mod softmax;
 mod stream;
 #[cfg(test)]
@@ -53,16 +60,22 @@ mod winograd;
 pub use aligned::{
     Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut,
 };
+pub use audio::from_shorts;
 pub use binary::{
     Binary, Operand, binary, binary_columns, binary_columns_in_place, binary_in_place, binary_rows,
     binary_rows_in_place,
 };
 pub use blend::{Taps, blend};
+pub use boxes::{Boxes, MOST_BOXES, Rect};
 pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
 pub use floats::{Blob, Collected, Floats, Shared, collected, known, placed};
 pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
+pub use image::{
+    BLOCK, Blend, Pairs, Pixel, Plane, Rows, Span, fill, join, join_bytes, mix, sum_rows,
+    sum_windows,
+};
 pub use isa::Isa;
 pub use mode::{FlushToZero, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
@@ -73,6 +86,7 @@ pub use quant::{
     dynamic_scale, quantize, row_sums, to_floats,
 };
 pub use reduce::{Reduce, reduce};
+pub use scan::{Best, best_of_columns, largest};
 pub use softmax::{
     log_softmax, log_softmax_in_place, softmax, softmax_in_place, softmax_masked, softmax_strided,
     softmax_strided_in_place,

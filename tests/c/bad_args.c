@@ -8,6 +8,8 @@
 #include "check.h"
 #include "fixtures.h"
 
+#include <math.h>
+
 /* Every output of every call lies in here; filled with a pattern, and compared after the call. */
 static struct outputs {
     inferno_model *model;
@@ -339,6 +341,9 @@ static void inits(void) {
     BAD_INIT(inferno_session_options, inferno_session_options_init);
     BAD_INIT(inferno_run_options, inferno_run_options_init);
     BAD_INIT(inferno_subscription_options, inferno_subscription_options_init);
+    BAD_INIT(inferno_image_options, inferno_image_options_init);
+    BAD_INIT(inferno_nms_options, inferno_nms_options_init);
+    BAD_INIT(inferno_decode_options, inferno_decode_options_init);
 }
 
 static void sized_structs(void) {
@@ -605,6 +610,191 @@ static void subscriptions(void) {
     REFUSED(inferno_trace_start(SIZE_MAX), OUT_OF_MEMORY, "trace");
     CHECK_OK(inferno_trace_stop());
     CHECK_OK(inferno_audit_set_capacity(32768));
+}
+
+/* ---- Before and after a run ------------------------------------------------------------------ */
+
+static void images(void) {
+    static uint8_t pixels[4 * 4 * 4];
+    static float planes[3 * 8 * 8];
+    inferno_image good = {pixels, 0, 4, 4, INFERNO_PIXEL_FORMAT_RGBA}, image = good;
+    inferno_tensor tensor = f32_tensor("1,3,8,8", planes), other = tensor;
+    inferno_image_options options;
+    REQUIRE_OK(inferno_image_options_init(&options, sizeof options));
+
+#define REFUSED_IMAGE(change, status, part)                                                    \
+    do {                                                                                       \
+        change;                                                                                \
+        REFUSED(inferno_image_to_tensor(&image, &options, &other, NULL), status, part);        \
+        image = good;                                                                          \
+        other = tensor;                                                                        \
+        inferno_image_options_init(&options, sizeof options);                                  \
+    } while (0)
+    REFUSED(inferno_image_to_tensor(NULL, &options, &tensor, NULL), INVALID_ARGUMENT, "image is NULL");
+    REFUSED(inferno_image_to_tensor(&image, &options, NULL, NULL), INVALID_ARGUMENT, "tensor is NULL");
+    REFUSED_IMAGE(options.struct_size = 3, INVALID_ARGUMENT, "inferno_image_options");
+    REFUSED_IMAGE(image.pixels = NULL, INVALID_ARGUMENT, "image.pixels is NULL: expected 64 bytes");
+    REFUSED_IMAGE(image.width = 0, INVALID_ARGUMENT, "image.width is 0");
+    REFUSED_IMAGE(image.height = -4, INVALID_ARGUMENT, "image.height is -4");
+    REFUSED_IMAGE(image.format = 5, INVALID_ARGUMENT, "image.format is 5");
+    REFUSED_IMAGE(image.stride_bytes = 15, INVALID_ARGUMENT, "expected 16 at least");
+    REFUSED_IMAGE(image.stride_bytes = INT64_MIN, INVALID_ARGUMENT, "image.stride_bytes");
+    REFUSED_IMAGE(image.stride_bytes = INT64_MAX, INVALID_ARGUMENT, "no memory holds");
+    REFUSED_IMAGE(image.stride_bytes = INT64_MIN + 1, INVALID_ARGUMENT, "no memory holds");
+    REFUSED_IMAGE(options.fit = 4, INVALID_ARGUMENT, "options.fit is 4: expected 0 to 3");
+    REFUSED_IMAGE(options.filter = -1, INVALID_ARGUMENT, "options.filter is -1");
+    REFUSED_IMAGE(options.layout = 2, INVALID_ARGUMENT, "options.layout is 2");
+    REFUSED_IMAGE(options.channels = 3, INVALID_ARGUMENT, "options.channels is 3");
+    REFUSED_IMAGE(options.std[1] = 0, INVALID_ARGUMENT, "std[1] 0");
+    REFUSED_IMAGE(options.mean[2] = (float)INFINITY, INVALID_ARGUMENT, "mean[2] is inf");
+    REFUSED_IMAGE(options.scale = (float)NAN, INVALID_ARGUMENT, "scale is NaN");
+    REFUSED_IMAGE(options.pad[0] = 256, INVALID_ARGUMENT, "pad[0] is 256");
+    REFUSED_IMAGE(options.channels = INFERNO_CHANNEL_ORDER_GRAY, SHAPE_MISMATCH, "[1, height, width]");
+    REFUSED_IMAGE(options.layout = INFERNO_LAYOUT_HWC, SHAPE_MISMATCH, "[height, width, 3]");
+    REFUSED_IMAGE(other.dims[0] = 2; other.size_bytes *= 2, SHAPE_MISMATCH, "[3, height, width]");
+    REFUSED_IMAGE(other.dims[3] = 0; other.size_bytes = 0, SHAPE_MISMATCH, "0 x 8 pixels");
+    REFUSED_IMAGE(other.size_bytes--, SIZE_MISMATCH, "tensor.size_bytes");
+    REFUSED_IMAGE(other.data = NULL, INVALID_ARGUMENT, "tensor.data is NULL");
+    REFUSED_IMAGE(other.data = (char *)planes + 1, INVALID_ARGUMENT, "misaligned");
+    REFUSED_IMAGE(other.dtype = INFERNO_DTYPE_I32, DTYPE_MISMATCH, "expected f32 or u8");
+    REFUSED_IMAGE(image.pixels = (uint8_t *)planes, INVALID_ARGUMENT, "share memory");
+    /* The top row of four is the last in memory. */
+    REFUSED_IMAGE(image.pixels = (uint8_t *)(planes + 3 * 8 * 8) + 3 * 16; image.stride_bytes = -32,
+                  INVALID_ARGUMENT, "share memory");
+    CHECK_OK(inferno_image_to_tensor(&image, NULL, &tensor, NULL));
+}
+
+static void scores(void) {
+    float x[4] = {1, 3, 2, 3}, y[4];
+    REFUSED(inferno_softmax(NULL, y, 1, 4), INVALID_ARGUMENT, "scores is NULL");
+    REFUSED(inferno_softmax(x, NULL, 1, 4), INVALID_ARGUMENT, "probabilities is NULL");
+    REFUSED(inferno_softmax(NULL, NULL, 1, 4), INVALID_ARGUMENT, "is NULL");
+    REFUSED(inferno_softmax(x, y, 1, 0), INVALID_ARGUMENT, "rows of 0");
+    REFUSED(inferno_softmax(x, y, SIZE_MAX, SIZE_MAX), INVALID_ARGUMENT, "memory for all");
+    REFUSED(inferno_softmax(x, y, SIZE_MAX / 16, 4), INVALID_ARGUMENT, "share memory");
+    REFUSED(inferno_softmax(x, x + 1, 1, 3), INVALID_ARGUMENT, "share memory");
+    REFUSED(inferno_argmax(x, 1, 4, NULL), INVALID_ARGUMENT, "indices is NULL");
+    REFUSED(inferno_argmax(NULL, 1, 4, &out.count), INVALID_ARGUMENT, "scores is NULL");
+    REFUSED(inferno_argmax(x, 1, 0, &out.count), INVALID_ARGUMENT, "rows of 0");
+    REFUSED(inferno_argmax((float *)(void *)&out.count, 1, 2, &out.count), INVALID_ARGUMENT,
+            "share memory");
+    REFUSED(inferno_top_k(x, 4, 1, &out.count, NULL, NULL), INVALID_ARGUMENT, "written is NULL");
+    REFUSED(inferno_top_k(NULL, 4, 1, &out.count, NULL, (size_t *)out.buffer), INVALID_ARGUMENT,
+            "scores is NULL");
+    REFUSED(inferno_top_k(x, 4, 1, NULL, NULL, &out.count), INVALID_ARGUMENT, "indices is NULL");
+    REFUSED(inferno_top_k(x, 4, 1, &out.count, x + 3, (size_t *)out.buffer), INVALID_ARGUMENT,
+            "scores and values share memory");
+    REFUSED(inferno_top_k(x, SIZE_MAX, 1, &out.count, NULL, (size_t *)out.buffer), INVALID_ARGUMENT,
+            "");
+}
+
+static void boxes(void) {
+    float box[8] = {0}, score[2] = {1, 1};
+    int32_t class[2] = {0, -1};
+    size_t index[2];
+    inferno_nms_options nms;
+    inferno_decode_options decode;
+    inferno_tensor numbers = f32_tensor("5,2", (float[10]){0}), other = numbers;
+    REQUIRE_OK(inferno_nms_options_init(&nms, sizeof nms));
+    REQUIRE_OK(inferno_decode_options_init(&decode, sizeof decode));
+
+#define REFUSED_NMS(change, part)                                                              \
+    do {                                                                                       \
+        change;                                                                                \
+        REFUSED(inferno_boxes_nms(box, score, NULL, 2, &nms, index, &out.count), INVALID_ARGUMENT, \
+                part);                                                                         \
+        inferno_nms_options_init(&nms, sizeof nms);                                            \
+    } while (0)
+    REFUSED_NMS(nms.format = 3, "options.format is 3");
+    REFUSED_NMS(nms.iou_threshold = 1.5f, "iou_threshold is 1.5");
+    REFUSED_NMS(nms.score_threshold = (float)NAN, "score_threshold is NaN");
+    REFUSED_NMS(nms.max_boxes = 0, "max_boxes is 0");
+    REFUSED_NMS(nms.max_boxes = INFERNO_MAX_BOXES + 1, "expected 1 to 1024");
+    REFUSED_NMS(nms.struct_size = 0, "inferno_nms_options");
+    REFUSED(inferno_boxes_nms(box, score, class, 2, NULL, index, &out.count), INVALID_ARGUMENT,
+            "classes[1] is -1");
+    REFUSED(inferno_boxes_nms(NULL, score, NULL, 2, NULL, index, &out.count), INVALID_ARGUMENT, "boxes");
+    REFUSED(inferno_boxes_nms(box, NULL, NULL, 2, NULL, index, &out.count), INVALID_ARGUMENT, "scores");
+    REFUSED(inferno_boxes_nms(box, score, NULL, 2, NULL, NULL, &out.count), INVALID_ARGUMENT, "indices");
+    REFUSED(inferno_boxes_nms(box, score, NULL, 2, NULL, index, NULL), INVALID_ARGUMENT, "kept");
+    REFUSED(inferno_boxes_nms(box, score, NULL, 2, NULL, (size_t *)(void *)box, &out.count),
+            INVALID_ARGUMENT, "indices and boxes share memory");
+    REFUSED(inferno_boxes_nms(box, score, NULL, SIZE_MAX, NULL, index, &out.count),
+            INVALID_ARGUMENT, "");
+
+#define REFUSED_DECODE(change, status, part)                                                   \
+    do {                                                                                       \
+        change;                                                                                \
+        REFUSED(inferno_boxes_decode(&other, &decode, NULL, box, score, class, 2, &out.count), \
+                status, part);                                                                 \
+        inferno_decode_options_init(&decode, sizeof decode);                                   \
+        other = numbers;                                                                       \
+    } while (0)
+    REFUSED_DECODE(decode.format = 9, INVALID_ARGUMENT, "options.format is 9");
+    REFUSED_DECODE(decode.predictions_last = 2, INVALID_ARGUMENT, "predictions_last is 2");
+    REFUSED_DECODE(decode.has_objectness = -1, INVALID_ARGUMENT, "has_objectness is -1");
+    REFUSED_DECODE(decode.has_objectness = 1, SHAPE_MISMATCH, "5 numbers");
+    REFUSED_DECODE(decode.score_threshold = (float)NAN, INVALID_ARGUMENT, "score_threshold");
+    REFUSED_DECODE(decode.predictions_last = 0, SIZE_MISMATCH, "capacity is 2: expected 5");
+    REFUSED_DECODE(other.dtype = INFERNO_DTYPE_I32, DTYPE_MISMATCH, "expected f32");
+    REFUSED_DECODE(other.rank = 1; other.dims[0] = 10; other.dims[1] = 0, SHAPE_MISMATCH,
+                   "[numbers, predictions]");
+    REFUSED_DECODE(other.data = box, INVALID_ARGUMENT, "share memory");
+    inferno_image_map map = {0, 1, 0, 0};
+    REFUSED(inferno_boxes_decode(&numbers, NULL, &map, box, score, class, 2, &out.count),
+            INVALID_ARGUMENT, "map has a scale of 0");
+    REFUSED(inferno_boxes_decode(NULL, NULL, NULL, box, score, class, 2, &out.count), INVALID_ARGUMENT,
+            "predictions is NULL");
+    REFUSED(inferno_boxes_decode(&numbers, NULL, NULL, NULL, score, class, 2, &out.count),
+            INVALID_ARGUMENT, "boxes is NULL");
+    REFUSED(inferno_boxes_decode(&numbers, NULL, NULL, box, score, class, 2, NULL), INVALID_ARGUMENT,
+            "count is NULL");
+}
+
+static void framers(void) {
+    static float ring[8], frame[4];
+    inferno_audio_framer good, framer;
+    int16_t samples[8] = {0};
+    REFUSED(inferno_audio_framer_init(NULL, sizeof good, ring, 8, 4, 2), INVALID_ARGUMENT,
+            "inferno_audio_framer");
+    REFUSED(inferno_audio_framer_init(&good, 3, ring, 8, 4, 2), INVALID_ARGUMENT, "struct_size is 3");
+    REFUSED(inferno_audio_framer_init(&good, sizeof good, NULL, 8, 4, 2), INVALID_ARGUMENT, "ring");
+    REFUSED(inferno_audio_framer_init(&good, sizeof good, ring, 8, 0, 2), INVALID_ARGUMENT, "frame of 0");
+    REFUSED(inferno_audio_framer_init(&good, sizeof good, ring, 8, 9, 2), INVALID_ARGUMENT, "frame of 9");
+    REFUSED(inferno_audio_framer_init(&good, sizeof good, ring, 8, 4, 5), INVALID_ARGUMENT, "hop of 5");
+    REQUIRE_OK(inferno_audio_framer_init(&good, sizeof good, ring, 8, 4, 2));
+    framer = good;
+
+#define WRITE(dtype, channels, stride, count) \
+    inferno_audio_framer_write(&framer, samples, dtype, channels, stride, count)
+    REFUSED(inferno_audio_framer_write(NULL, samples, 5, 1, 1, 1), INVALID_ARGUMENT, "framer");
+    REFUSED(inferno_audio_framer_write(&framer, NULL, 5, 1, 1, 1), INVALID_ARGUMENT, "samples is NULL");
+    REFUSED(WRITE(INFERNO_DTYPE_F64, 1, 1, 1), DTYPE_MISMATCH, "i16");
+    REFUSED(WRITE(77, 1, 1, 1), DTYPE_MISMATCH, "i16");
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 0, 0, 1), INVALID_ARGUMENT, "0 channels");
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 2, 1, 1), INVALID_ARGUMENT, "2 channels");
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, SIZE_MAX, 3), INVALID_ARGUMENT, "no memory holds");
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, 1, SIZE_MAX), INVALID_ARGUMENT, "");
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, 0, 9), LIMIT_EXCEEDED, "room for 8 of 8");
+    framer.begin = 8;
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, 1, 1), INVALID_ARGUMENT, "changed from outside");
+    framer = good;
+    framer.ring_samples = SIZE_MAX;
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, 1, 1), INVALID_ARGUMENT, "ring_samples");
+    framer = good;
+    framer.ring = NULL;
+    REFUSED(WRITE(INFERNO_DTYPE_I16, 1, 1, 1), INVALID_ARGUMENT, "ring");
+    framer = good;
+    REFUSED(inferno_audio_framer_write(&framer, ring, INFERNO_DTYPE_F32, 1, 1, 4), INVALID_ARGUMENT,
+            "share memory");
+    CHECK_OK(WRITE(INFERNO_DTYPE_I16, 1, 1, 8));
+    int32_t is_read = 7;
+    REFUSED(inferno_audio_framer_read(NULL, frame, 4, &is_read), INVALID_ARGUMENT, "framer");
+    REFUSED(inferno_audio_framer_read(&framer, NULL, 4, &is_read), INVALID_ARGUMENT, "frame is NULL");
+    REFUSED(inferno_audio_framer_read(&framer, frame, 4, NULL), INVALID_ARGUMENT, "is_read");
+    REFUSED(inferno_audio_framer_read(&framer, frame, 3, &is_read), SIZE_MISMATCH, "framer's 4");
+    REFUSED(inferno_audio_framer_read(&framer, ring, 4, &is_read), INVALID_ARGUMENT, "share memory");
+    CHECK(is_read == 7 && framer.filled == 8 && framer.begin == 0);
 }
 
 /* ---- Models --------------------------------------------------------------------------------- */
@@ -1091,6 +1281,10 @@ int main(void) {
     RUN(metrics_texts);
     RUN(metrics_structs);
     RUN(subscriptions);
+    RUN(images);
+    RUN(scores);
+    RUN(boxes);
+    RUN(framers);
     RUN(loads);
     RUN(queries);
     RUN(tensors);

@@ -308,6 +308,66 @@ void measures() {
                                      by_host(nullptr)));
 }
 
+void prepares() {
+  const std::uint8_t pixels[2 * 4 * 3] = {255, 0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0};
+  const inferno_image image{pixels, 0, 4, 2, INFERNO_PIXEL_FORMAT_BGR};
+  float planes[3 * 4 * 4];
+  inferno_tensor tensor{};
+  tensor.dtype = INFERNO_DTYPE_F32;
+  tensor.rank = 3;
+  tensor.dims[0] = 3;
+  tensor.dims[1] = tensor.dims[2] = 4;
+  tensor.data = planes;
+  tensor.size_bytes = sizeof planes;
+  auto options = inferno::prep::image_options();
+  options.fit = INFERNO_FIT_LETTERBOX;
+  const auto map = inferno::prep::image_to_tensor(image, tensor, options);
+  CHECK(map && map->offset_y == 1 && map->scale_x == 1);
+  CHECK(planes[0] > 0.44F && planes[2 * 16 + 4] == 1.0F && planes[4] == 0.0F);
+  CHECK(inferno::prep::image_to_tensor(image, inferno_tensor{}).error().code() ==
+        INFERNO_STATUS_INVALID_ARGUMENT);
+
+  const std::vector<float> scores = {1, 4, 2, 4};
+  std::vector<float> shares(4);
+  CHECK(inferno::prep::softmax({scores.data(), 4}, {shares.data(), 4}, 4));
+  CHECK(shares[1] > 0.4F && shares[1] == shares[3]);
+  CHECK(inferno::prep::softmax({scores.data(), 4}, {shares.data(), 3}, 4).code() ==
+        INFERNO_STATUS_SIZE_MISMATCH);
+  CHECK(*inferno::prep::argmax({scores.data(), 4}) == 1);
+  std::size_t best[3];
+  CHECK(*inferno::prep::top_k({scores.data(), 4}, {best, 3}) == 3);
+  CHECK(best[0] == 1 && best[1] == 3 && best[2] == 2);
+
+  float said[12] = {5, 5, 4, 4, 0.9F, 0.1F, 5, 6, 4, 4, 0.8F, 0.1F};
+  inferno_tensor predictions = tensor;
+  predictions.rank = 2;
+  predictions.dims[0] = 2;
+  predictions.dims[1] = 6;
+  predictions.dims[2] = 0;
+  predictions.data = said;
+  predictions.size_bytes = sizeof said;
+  auto rows = inferno::prep::decode_options();
+  rows.predictions_last = 0;
+  float boxes[8], sure[2];
+  std::int32_t classes[2];
+  const auto count =
+      inferno::prep::decode(predictions, {boxes, 8}, {sure, 2}, {classes, 2}, nullptr, rows);
+  CHECK(count && *count == 2 && boxes[0] == 3 && boxes[7] == 8 && classes[1] == 0);
+  CHECK(*inferno::prep::nms({boxes, 8}, {sure, 2}, {best, 3}) == 1 && best[0] == 0);
+  classes[1] = 1;
+  CHECK(*inferno::prep::nms({boxes, 8}, {sure, 2}, {best, 3}, {classes, 2}) == 2);
+  CHECK(!inferno::prep::nms({boxes, 8}, {sure, 2}, {best, 1}));
+
+  auto framer = inferno::audio_framer::create(4, 2, 6);
+  CHECK(framer && !inferno::audio_framer::create(4, 5, 6));
+  const std::int16_t shorts[8] = {16384, 0, 16384, 0, 16384, 0, 16384, 0};
+  float frame[4];
+  CHECK(framer->write({shorts, 8}, 2) && *framer->read({frame, 4}) && frame[3] == 0.25F);
+  inferno::audio_framer moved = *std::move(framer);
+  CHECK(!*moved.read({frame, 4}) && !framer->read({frame, 4}));
+  CHECK(moved.write(inferno::view<const float>(frame, 2)) && *moved.read({frame, 4}));
+}
+
 }  // namespace
 
 int main() {
@@ -322,5 +382,6 @@ int main() {
   isolates();
   keeps_to_budgets();
   measures();
+  prepares();
   std::printf("inferno.hpp %s: ok\n", inferno_version_string());
 }

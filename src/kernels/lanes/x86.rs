@@ -70,6 +70,24 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_shorts(from: *const i16) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let low = _mm256_cvtepi16_epi32(_mm_loadu_si128(from.cast()));
+            let high = _mm256_cvtepi16_epi32(_mm_loadu_si128(from.add(8).cast()));
+            Avx2(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Avx2 {
+        // SAFETY: the contract.
+        unsafe {
+            let low = halves_256::<BYTE>(from);
+            let high = halves_256::<BYTE>(from.add(8));
+            Avx2(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
     fn add(self, y: Avx2) -> Avx2 {
         both!(_mm256_add_ps, self, y)
     }
@@ -261,6 +279,37 @@ impl Lanes for Avx512 {
         unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_shorts(from: *const i16) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe {
+            let all = _mm256_loadu_si256(from.cast());
+            Avx512(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(all)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_byte<const BYTE: usize>(from: *const u64) -> Avx512 {
+        // SAFETY: the contract.
+        unsafe {
+            // Every second one of two registers' halves of numbers.
+            let first =
+                _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let which = match BYTE / 4 {
+                0 => first,
+                _ => _mm512_add_epi32(first, _mm512_set1_epi32(1)),
+            };
+            let (low, high) =
+                (_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(8).cast()));
+            let halves = _mm512_permutex2var_epi32(low, which, high);
+            let bytes = match BYTE % 4 {
+                0 => halves,
+                1 => _mm512_srli_epi32::<8>(halves),
+                2 => _mm512_srli_epi32::<16>(halves),
+                _ => _mm512_srli_epi32::<24>(halves),
+            };
+            Avx512(_mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(0xff))))
+        }
+    }
+    #[inline(always)]
     fn add(self, y: Avx512) -> Avx512 {
         one!(_mm512_add_ps, self, y)
     }
@@ -415,6 +464,32 @@ fn scale_256(x: __m256, n: __m256) -> __m256 {
     let rest = _mm256_sub_epi32(n, half);
     let power = |n| _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32::<23>(n), one));
     _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(rest))
+}
+
+/// Byte `BYTE` of each of eight numbers.
+///
+/// # Safety
+///
+/// There are eight, and the processor has AVX2.
+#[inline(always)]
+unsafe fn halves_256<const BYTE: usize>(from: *const u64) -> __m256i {
+    // SAFETY: the contract.
+    unsafe {
+        let (low, high) = (_mm256_loadu_ps(from.cast()), _mm256_loadu_ps(from.add(4).cast()));
+        // Halves of numbers 0, 1, 4, 5, 2, 3, 6, 7; then in their order.
+        let halves = match BYTE / 4 {
+            0 => _mm256_shuffle_ps::<0x88>(low, high),
+            _ => _mm256_shuffle_ps::<0xdd>(low, high),
+        };
+        let halves = _mm256_permute4x64_epi64::<0xd8>(_mm256_castps_si256(halves));
+        let bytes = match BYTE % 4 {
+            0 => halves,
+            1 => _mm256_srli_epi32::<8>(halves),
+            2 => _mm256_srli_epi32::<16>(halves),
+            _ => _mm256_srli_epi32::<24>(halves),
+        };
+        _mm256_and_si256(bytes, _mm256_set1_epi32(0xff))
+    }
 }
 
 #[inline]
