@@ -142,10 +142,29 @@ host_cmake() {
     checked static-OFF/policy "$policy"
 }
 
+# ---- Engines and scripts ----
+
+# A screen of its own: `screen COMMAND...`.
+screen() {
+    xvfb-run -a -s "-screen 0 1280x800x24" timeout 120 "$@"
+}
+
+needs_sdl2() { need xvfb-run xvfb; need pkg-config pkg-config; need sdl2-config libsdl2-dev; }
+host_sdl2() {
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    # shellcheck disable=SC2046 # flags are words
+    cc -std=c11 -O2 "${strict[@]}" "$hosts/sdl2/swarm.c" -o "$out/swarm" \
+        $(pkg-config --cflags --libs inferno sdl2) -lm -Wl,-rpath,"$prefix/lib"
+    echo "version: SDL $(sdl2-config --version)"
+    screen "$out/swarm" "$policy" --frames 400 --shot "$out/swarm.bmp"
+    python3 tests/hosts/png.py "$out/swarm.bmp" "$shots/sdl2.png"
+}
+
 host c
 expected=$(sed -n 's/^answer: //p' "$out/c.log" | head -n 1)
 host cmake
 host meson
+host sdl2
 
 echo "hosts: ran=$ran failed=$failed skipped=$skipped"
 [ "$failed" = 0 ] && [ "$skipped" = 0 ] && [ "$ran" -gt 0 ]
