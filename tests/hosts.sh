@@ -91,6 +91,10 @@ lines_are_right() { # log
     for line in answer refused reloaded restarted; do
         grep -q "^$line: " "$1" || { echo "FAILED: no line \`$line:\`"; return; }
     done
+    if grep -q 'SCRIPT ERROR' "$1"; then # which Godot goes on after
+        echo "FAILED: an error in a script"
+        return
+    fi
     if [ -n "$expected" ] && grep '^answer: ' "$1" | grep -qvxF "answer: $expected"; then
         echo "FAILED: the answer is not \`$expected\`"
         return
@@ -160,11 +164,50 @@ host_sdl2() {
     python3 tests/hosts/png.py "$out/swarm.bmp" "$shots/sdl2.png"
 }
 
+# Godot's headers for C come in a crate.
+godot_headers() { # prints their folder
+    mkdir -p "$out/godot-headers/src"
+    touch "$out/godot-headers/src/lib.rs"
+    printf '[package]\nname = "headers"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n[dependencies]\ngdnative-sys = "=0.9.3"\n' \
+        >"$out/godot-headers/Cargo.toml"
+    (cd "$out/godot-headers" && cargo metadata --format-version 1 -q) |
+        python3 -c 'import json, os, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["name"] == "gdnative-sys":
+        print(os.path.join(os.path.dirname(package["manifest_path"]), "godot_headers"))'
+}
+
+needs_godot() {
+    need_cargo
+    need godot3-server godot3-server
+    need godot3-runner godot3-runner
+    need xvfb-run xvfb
+}
+host_godot() {
+    local project=$out/godot headers
+    headers=$(godot_headers)
+    rm -rf "$project"
+    cp -r "$hosts/godot" "$project"
+    mkdir "$project/bin" "$project/models"
+    cp "$policy" "$project/models/policy.onnx"
+    cp "$(readlink -f "$prefix/lib/libinferno.so")" "$project/bin/libinferno.so.0"
+    cc -std=c11 -O2 -shared -fPIC "${strict[@]}" -isystem "$headers" -I"$prefix/include" "$project/inferno_godot.c" \
+        "$project/bin/libinferno.so.0" -Wl,-rpath,'$ORIGIN' -o "$project/bin/libinferno_godot.so"
+    mkdir -p "$out/godot-data"
+    export LANG=en_US.UTF-8 XDG_DATA_HOME=$out/godot-data XDG_CONFIG_HOME=$out/godot-data XDG_CACHE_HOME=$out/godot-data
+    timeout 60 godot3-server --path "$project" -s res://check.gd
+    timeout 60 godot3-server --path "$project" --frames=30
+    LIBGL_ALWAYS_SOFTWARE=1 screen godot3-runner --path "$project" --audio-driver Dummy --frames=200 \
+        --shot="$shots/godot.png"
+    [ -s "$shots/godot.png" ]
+}
+
 host c
 expected=$(sed -n 's/^answer: //p' "$out/c.log" | head -n 1)
 host cmake
 host meson
 host sdl2
+host godot
 
 echo "hosts: ran=$ran failed=$failed skipped=$skipped"
 [ "$failed" = 0 ] && [ "$skipped" = 0 ] && [ "$ran" -gt 0 ]
