@@ -202,11 +202,27 @@ host_godot() {
     [ -s "$shots/godot.png" ]
 }
 
+# A .love as a game ships it: one archive with the code, the header and the models.
+needs_love() { need xvfb-run xvfb; need love love; need luajit luajit; }
+host_love() {
+    rm -rf "$out/love" "$out/digits.love" "$shots/love.png"
+    cp -r "$hosts/love" "$out/love"
+    cp "$root/include/inferno.h" "$out/love"
+    cp "$digits" "$out/love/digits.onnx"
+    cp "$policy" "$out/love/policy.onnx"
+    (cd "$out/love" && python3 -m zipfile -c ../digits.love ./*)
+    echo "version: $(love --version | sed 's/ (.*//'), $(luajit -v | sed 's/ --.*//')"
+    export INFERNO_LIBRARY=$prefix/lib/libinferno.so LIBGL_ALWAYS_SOFTWARE=1
+    screen love "$out/digits.love" --shot="$shots/love.png"
+    [ -s "$shots/love.png" ]
+}
+
 host c
 expected=$(sed -n 's/^answer: //p' "$out/c.log" | head -n 1)
 host cmake
 host meson
 host sdl2
+host love
 host godot
 
 echo "hosts: ran=$ran failed=$failed skipped=$skipped"
