@@ -217,11 +217,19 @@ host_love() {
     [ -s "$shots/love.png" ]
 }
 
+needs_csharp() { need mcs mono-mcs; need mono mono-runtime; }
+host_csharp() {
+    echo "version: $(mono --version | sed -n '1s/.*version \([0-9.]*\).*/Mono \1/p')"
+    mcs -unsafe -warnaserror -warn:4 "$hosts/csharp/Inferno.cs" "$hosts/csharp/Program.cs" -out:"$out/policy.exe"
+    LD_LIBRARY_PATH=$prefix/lib timeout 120 mono "$out/policy.exe" "$policy"
+}
+
 host c
 expected=$(sed -n 's/^answer: //p' "$out/c.log" | head -n 1)
 host cmake
 host meson
 host sdl2
+host csharp
 host love
 host godot
 
