@@ -224,11 +224,31 @@ host_csharp() {
     LD_LIBRARY_PATH=$prefix/lib timeout 120 mono "$out/policy.exe" "$policy"
 }
 
+# The wheel is built, installed where nothing else is, and tried from there.
+needs_python() {
+    need_python ensurepip python3-venv
+    if [ ! -x "$out/venv/bin/pip" ]; then python3 -m venv "$out/venv"; fi
+    "$out/venv/bin/python" -c 'import numpy, setuptools, wheel' 2>/dev/null ||
+        "$out/venv/bin/pip" install -q --disable-pip-version-check setuptools wheel numpy ||
+        { echo "pip cannot install setuptools, wheel and numpy"; return 1; }
+}
+host_python() {
+    rm -rf "$out/python" "$out/wheel"
+    cp -r "$hosts/python" "$out/python"
+    INFERNO_PREFIX=$prefix "$out/venv/bin/pip" wheel -q --disable-pip-version-check --no-deps --no-build-isolation \
+        -w "$out/wheel" "$out/python"
+    "$out/venv/bin/pip" install -q --disable-pip-version-check --no-deps --force-reinstall "$out"/wheel/inferno_rt-*.whl
+    cd "$out"
+    "$out/venv/bin/python" -I "$hosts/python/check.py" "$policy"
+    ls wheel
+}
+
 host c
 expected=$(sed -n 's/^answer: //p' "$out/c.log" | head -n 1)
 host cmake
 host meson
 host sdl2
+host python
 host csharp
 host love
 host godot
