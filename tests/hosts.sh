@@ -68,7 +68,7 @@ host() {
     fi
     if [ $code = 77 ]; then
         skipped=$((skipped + 1))
-        printf '%-10s skipped: %s\n' "$name" "$(grep -v '^installing ' "$log" | tail -n 1)"
+        printf '%-8s skipped: %s\n' "$name" "$(grep -v '^installing ' "$log" | tail -n 1)"
         return
     fi
     ran=$((ran + 1))
@@ -76,7 +76,7 @@ host() {
     [ "$result" != ok ] || result=$(lines_are_right "$log")
     [ "$result" = ok ] || failed=$((failed + 1))
     line=$(sed -n 's/^version: //p' "$log" | head -n 1)
-    printf '%-10s %-28s %-46s %3d s  %s\n' "$name" "$line" \
+    printf '%-8s %-36s %-38s %3d s  %s\n' "$name" "$line" \
         "$(sed -n 's/^answer: //p' "$log" | head -n 1)" $((SECONDS - before)) "$result"
     if [ "$result" != ok ]; then
         echo "--- the end of $log"
