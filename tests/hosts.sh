@@ -149,11 +149,12 @@ host_cmake() {
 # ---- Engines and scripts ----
 
 # A screen of its own: `screen COMMAND...`.
+needs_screen() { need xvfb-run xvfb; need xauth xauth; }
 screen() {
     xvfb-run -a -s "-screen 0 1280x800x24" timeout 120 "$@"
 }
 
-needs_sdl2() { need xvfb-run xvfb; need pkg-config pkg-config; need sdl2-config libsdl2-dev; }
+needs_sdl2() { needs_screen; need pkg-config pkg-config; need sdl2-config libsdl2-dev; }
 host_sdl2() {
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
     # shellcheck disable=SC2046 # flags are words
@@ -181,7 +182,7 @@ needs_godot() {
     need_cargo
     need godot3-server godot3-server
     need godot3-runner godot3-runner
-    need xvfb-run xvfb
+    needs_screen
 }
 host_godot() {
     local project=$out/godot headers
@@ -203,7 +204,7 @@ host_godot() {
 }
 
 # A .love as a game ships it: one archive with the code, the header and the models.
-needs_love() { need xvfb-run xvfb; need love love; need luajit luajit; }
+needs_love() { needs_screen; need love love; need luajit luajit; }
 host_love() {
     rm -rf "$out/love" "$out/digits.love" "$shots/love.png"
     cp -r "$hosts/love" "$out/love"
