@@ -112,23 +112,33 @@ for case in range(60):
     if case % 3 == 0:
         del data[random.randrange(len(data)):]
     open(f"{sys.argv[2]}/mutant-{case}.onnx", "wb").write(data)
+array = open(f"{sys.argv[2]}/seen.npy", "rb").read()
+for case in range(40):
+    data = bytearray(array)
+    for _ in range(random.randint(1, 4)):
+        data[random.randrange(128)] = random.choice(b"0123456789,(){}' \0\xff")
+    if case % 4 == 0:
+        del data[random.randrange(len(data)):]
+    open(f"{sys.argv[2]}/mutant-{case}.npy", "wb").write(data)
 PY
 check escape 0 'obs\\x1b\[31mxyz' inspect "$out/escape.onnx"
 if grep -q $'\x1b' "$out/log"; then
     echo "escape: a control character reached the terminal"
     failed=$((failed + 1))
 fi
-for model in "$out"/mutant-*.onnx "$models"/*.onnx; do
-    code=0
-    timeout 120 "$tool" inspect "$model" >"$out/log" 2>&1 || code=$?
+survives() { # arguments: taken or refused
+    local code=0
+    timeout 120 "$tool" "$@" >"$out/log" 2>&1 || code=$?
     if [ $code -le 1 ]; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
-        echo "inspect $model: exit status $code"
+        echo "$*: exit status $code"
         tail -n 3 "$out/log"
     fi
-done
+}
+for model in "$out"/mutant-*.onnx "$models"/*.onnx; do survives inspect "$model"; done
+for array in "$out"/mutant-*.npy; do survives run "$policy" --input observation="$array"; done
 
 # Valgrind, on what the tool itself does.
 export INFERNO_POOL=0

@@ -254,5 +254,9 @@ host csharp
 host love
 host godot
 
+if [ -n "$only" ] && ! declare -F "host_$only" >/dev/null; then
+    echo "tests/hosts.sh: no host is called $only" >&2
+    failed=$((failed + 1))
+fi
 echo "hosts: ran=$ran failed=$failed skipped=$skipped"
 [ "$failed" = 0 ] && [ "$skipped" = 0 ] && [ "$ran" -gt 0 ]
