@@ -151,10 +151,10 @@ host_cmake() {
 # A screen of its own: `screen COMMAND...`.
 needs_screen() { need xvfb-run xvfb; need xauth xauth; }
 screen() {
-    xvfb-run -a -s "-screen 0 1280x800x24" timeout 120 "$@"
+    xvfb-run -a -s "-screen 0 1280x800x24" timeout 300 "$@"
 }
 
-needs_sdl2() { needs_screen; need pkg-config pkg-config; need sdl2-config libsdl2-dev; }
+needs_sdl2() { needs_screen; need valgrind valgrind; need pkg-config pkg-config; need sdl2-config libsdl2-dev; }
 host_sdl2() {
     export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
     # shellcheck disable=SC2046 # flags are words
@@ -163,6 +163,7 @@ host_sdl2() {
     echo "version: SDL $(sdl2-config --version)"
     screen "$out/swarm" "$policy" --frames 400 --shot "$out/swarm.bmp"
     python3 tests/hosts/png.py "$out/swarm.bmp" "$shots/sdl2.png"
+    SDL_VIDEODRIVER=dummy checked "$out/swarm" "$policy" --frames 4
 }
 
 # Godot's headers for C come in a crate.
@@ -196,8 +197,8 @@ host_godot() {
         "$project/bin/libinferno.so.0" -Wl,-rpath,'$ORIGIN' -o "$project/bin/libinferno_godot.so"
     mkdir -p "$out/godot-data"
     export LANG=en_US.UTF-8 XDG_DATA_HOME=$out/godot-data XDG_CONFIG_HOME=$out/godot-data XDG_CACHE_HOME=$out/godot-data
-    timeout 60 godot3-server --path "$project" -s res://check.gd
-    timeout 60 godot3-server --path "$project" --frames=30
+    timeout 200 godot3-server --path "$project" -s res://check.gd
+    timeout 200 godot3-server --path "$project" --frames=30
     LIBGL_ALWAYS_SOFTWARE=1 screen godot3-runner --path "$project" --audio-driver Dummy --frames=200 \
         --shot="$shots/godot.png"
     [ -s "$shots/godot.png" ]
@@ -222,7 +223,7 @@ needs_csharp() { need mcs mono-mcs; need mono mono-runtime; }
 host_csharp() {
     echo "version: $(mono --version | sed -n '1s/.*version \([0-9.]*\).*/Mono \1/p')"
     mcs -unsafe -warnaserror -warn:4 "$hosts/csharp/Inferno.cs" "$hosts/csharp/Program.cs" -out:"$out/policy.exe"
-    LD_LIBRARY_PATH=$prefix/lib timeout 120 mono "$out/policy.exe" "$policy"
+    LD_LIBRARY_PATH=$prefix/lib timeout 300 mono "$out/policy.exe" "$policy"
 }
 
 # The wheel is built, installed where nothing else is, and tried from there.
