@@ -8,6 +8,8 @@
  * object counts as a user of Inferno: the last one that is freed ends what the library holds. One
  * thread at a time may use an object; objects on several threads run side by side.
  *
+ * godot_headers are Godot's own, of the branch of its version (3.2 and later).
+ *
  *   cc -shared -fPIC inferno_godot.c -Igodot_headers $(pkg-config --cflags --libs inferno) \
  *      -Wl,-rpath,'$ORIGIN' -o bin/libinferno_godot.so */
 
