@@ -18,6 +18,11 @@
  * and NUL-terminated. Struct arguments that begin with struct_size come from their *_init
  * function; bytes a library does not know must be zero.
  *
+ * Call inferno_shutdown before dlclose; the shared object stays mapped. A process may end
+ * at any time, in any way. The child of a fork may use and end all that its parent had but
+ * threads of Inferno's, if no thread of the parent was inside a call; otherwise it may
+ * only exec or _exit.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 

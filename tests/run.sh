@@ -50,7 +50,7 @@ step() { # name, command...
     passed=$((passed + p))
     failed=$((failed + f))
     printf '%-14s %6d passed %4d failed %5d s   %s\n' "$name" "$p" "$f" $((SECONDS - before)) \
-        "$(grep -E '^(conformance|size|hostile|hostile-named|soak|tsan|metrics):' "$log" | tail -n 1)"
+        "$(grep -E '^(conformance|size|hostile|hostile-named|soak|tsan|metrics|hosts|guide):' "$log" | tail -n 1)"
     if [ "$f" -gt 0 ]; then
         echo "--- the end of $log"
         tail -n 40 "$log"
@@ -93,6 +93,10 @@ step soak tests/soak.sh --runs 400000
 step conformance tests/conformance.sh --lib target/release/libinferno.so --jobs 2 --min-passed 1770
 if [ $quick = no ]; then
     step package tests/package.sh
+    step unload tests/unload.sh
+    step cli tests/cli.sh target/release
+    step hosts tests/hosts.sh
+    step guide tests/guide.sh
     step metrics tests/metrics.sh
     step tsan tests/tsan.sh 2
     # The debug library: tract fills fresh tensors there, so that what valgrind
