@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[path = "bindings/describe.rs"]
+#[path = "include/bindings/describe.rs"]
 mod describe;
 
 /// The nouns, in the order in which the header tells them.
@@ -44,7 +44,7 @@ fn main() {
 /// nothing to another.
 fn build_id(root: &Path) {
     let mut files =
-        vec![root.join("Cargo.toml"), root.join("build.rs"), root.join("bindings/describe.rs")];
+        vec![root.join("Cargo.toml"), root.join("build.rs"), root.join("include/bindings/describe.rs")];
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         println!("cargo::rerun-if-changed={}", folder.display());

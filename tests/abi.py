@@ -30,7 +30,7 @@ def run(*command):
 def compile_c(what, folder, *flags):
     """Compiles what the generator prints, and a library that it may call."""
     source, made = folder / f"{what}.c", folder / what
-    source.write_text(run(sys.executable, ROOT / "bindings/generate.py", f"--{what}"))
+    source.write_text(run(sys.executable, ROOT / "include/bindings/generate.py", f"--{what}"))
     subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", "-g",
                     f"-I{ROOT / 'include'}", source, *flags, "-o", made], check=True)
     return made

@@ -12,11 +12,11 @@ need mcs mono-mcs
 need mono mono-runtime
 
 libs=$(cd "${1:-${CARGO_TARGET_DIR:-$root/target}/release}" && pwd)
-python3 "$root/bindings/generate.py" --check
+python3 "$root/include/bindings/generate.py" --check
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-mcs -nologo -warnaserror -unsafe "$root/bindings/csharp/Inferno.cs" "$root/tests/bindings/Check.cs" \
+mcs -nologo -warnaserror -unsafe "$root/include/bindings/csharp/Inferno.cs" "$root/tests/bindings/Check.cs" \
     -out:"$out/Check.exe"
 mono "$out/Check.exe" layout >"$out/layout"
 LD_LIBRARY_PATH=$libs mono "$out/Check.exe" run >"$out/run"

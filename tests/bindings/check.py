@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "bindings/python"))
+sys.path.insert(0, str(ROOT / "include/bindings/python"))
 from inferno import _abi  # noqa: E402
 
 counts = {True: 0, False: 0}
