@@ -187,8 +187,8 @@ fn pools_and_transposed_convolutions() {
 #[test]
 fn transposed_convolutions_whose_windows_overlap() {
     // Kernel, stride, pads before and after, and more outputs at the end.
-    let cases: [([usize; 2], [usize; 2], [usize; 2], [usize; 2]); 8] = [
-        ([4, 4], [2, 2], [1, 1], [0, 0]),
+    let cases = [
+        ([4, 4], [2, 2], [1usize, 1], [0usize, 0]),
         ([3, 3], [2, 2], [1, 1], [1, 1]),
         ([3, 5], [1, 1], [0, 2], [0, 0]),
         ([5, 3], [2, 3], [2, 0], [0, 2]),
