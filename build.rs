@@ -8,7 +8,7 @@ use std::{env, fs};
 mod describe;
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 18] = [
     "status",
     "tensor",
     "log",
@@ -21,6 +21,8 @@ const SOURCES: [&str; 16] = [
     "metrics",
     "subscription",
     "profile",
+    "job",
+    "queue",
     "image",
     "audio",
     "scores",

@@ -44,6 +44,12 @@ pub enum Kind {
     DeadlineExceeded,
     /// It would go past a memory budget.
     OutOfBudget,
+    /// Somebody asked for it not to go on.
+    Cancelled,
+    /// A queue has no room for another job.
+    QueueFull,
+    /// It takes no jobs now: it is shut down, or failed too often lately.
+    Unavailable,
 }
 
 /// An error: what kind, and the text for a person.
@@ -115,6 +121,9 @@ constructors! {
     internal => Internal,
     deadline_exceeded => DeadlineExceeded,
     out_of_budget => OutOfBudget,
+    cancelled => Cancelled,
+    queue_full => QueueFull,
+    unavailable => Unavailable,
 }
 
 #[cfg(test)]

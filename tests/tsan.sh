@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The pool and metrics under ThreadSanitizer: tsan.sh [SECONDS]
+# The pool, metrics and queues under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
 # (benches/pool); then for as long within budgets, of accounts that come and go. Then the tests of
-# metrics on many threads (tests/metrics_threads.rs), built of their own sources, too. The standard library
-# is instrumented, too: without that its locks are not seen, and the reports are false. Ends in
-# `tsan: threads=… accounts=… metrics=… reports=0`, blocks taken, tests passed; a report ends it with 66.
+# metrics and of queues on many threads (tests/metrics_threads.rs, tests/queue_threads.rs), built of their
+# own sources, too. The standard library is instrumented, too: without that its locks are not seen, and the
+# reports are false. Ends in `tsan: threads=… accounts=… metrics=… queue=… reports=0`, blocks taken, tests
+# passed; a report ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -45,6 +46,9 @@ for load in threads accounts; do
         "$target/$triple/release/replay" $load 4 $((seconds * 1000)))
     blocks="$blocks $load=$(echo "$out" | grep -o 'blocks=[0-9]*' | cut -d= -f2)"
 done
-out=$(instrumented tests/threads test --test metrics)
-tests=$(echo "$out" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p')
-echo "tsan:$blocks metrics=${tests:?no tests of metrics ran} reports=0"
+passed() { # TEST
+    instrumented tests/threads test --test "$1" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p'
+}
+metrics=$(passed metrics)
+queue=$(QUEUE_STORM_MS=$((seconds * 200)) passed queue)
+echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} queue=${queue:?no tests of queues ran} reports=0"
