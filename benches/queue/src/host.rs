@@ -94,7 +94,6 @@ functions!(Api {
     inferno_queue_free: fn(*mut c_void) -> c_int,
     inferno_queue_submit: fn(*mut c_void, *const Tensor, usize, *const JobOptions, *mut *mut c_void) -> c_int,
     inferno_queue_get_metrics: fn(*const c_void, *mut Metrics) -> c_int,
-    inferno_queue_shutdown: fn(*mut c_void, i32, u64) -> c_int,
     inferno_job_wait: fn(*const c_void, u64) -> c_int,
     inferno_job_output: fn(*const c_void, usize, *mut Tensor) -> c_int,
     inferno_job_free: fn(*mut c_void) -> c_int,
@@ -102,12 +101,19 @@ functions!(Api {
 
 /// A handle of Inferno's, which any thread may use.
 #[derive(Clone, Copy)]
-pub struct Handle(pub *mut c_void);
+pub struct Handle(*mut c_void);
 
 // SAFETY: handles are numbers, and the functions that take them may be called anywhere.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// As C has it.
+    pub fn get(self) -> *mut c_void {
+        self.0
+    }
+}
 
 impl Api {
     pub fn must(&self, status: c_int) {

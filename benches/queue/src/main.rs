@@ -22,6 +22,7 @@ struct Asked {
     spell: Duration,
     window: usize,
     workers: u32,
+    concurrency: u32,
     batch: u32,
     delay_ns: u64,
 }
@@ -34,7 +35,8 @@ fn asked() -> Asked {
         rounds: get("QUEUE_ROUNDS", 9) as usize,
         spell: Duration::from_millis(get("QUEUE_SPELL_MS", 300)),
         window: get("QUEUE_WINDOW", 8) as usize,
-        workers: get("QUEUE_WORKERS", 1) as u32,
+        workers: get("QUEUE_WORKERS", 0) as u32,
+        concurrency: get("QUEUE_CONCURRENCY", 2) as u32,
         batch: get("QUEUE_BATCH", 32) as u32,
         delay_ns: get("QUEUE_DELAY_US", 200) * 1000,
     }
@@ -78,7 +80,7 @@ fn produce(api: &Api, queue: Handle, window: usize, number: usize, stop: &Atomic
             let ends = stop.load(Relaxed);
             while !ends && jobs.len() < window {
                 let mut job = ptr::null_mut();
-                api.must((api.inferno_queue_submit)(queue.0, &input, 1, ptr::null(), &mut job));
+                api.must((api.inferno_queue_submit)(queue.get(), &input, 1, ptr::null(), &mut job));
                 jobs.push_back(job);
             }
             let Some(job) = jobs.pop_front() else { break };
@@ -129,7 +131,7 @@ fn latencies(api: &Api, queue: Handle, period: Duration, count: usize) -> Vec<u6
                         // SAFETY: as above.
                         unsafe {
                             api.must((api.inferno_queue_submit)(
-                                queue.0,
+                                queue.get(),
                                 &input,
                                 1,
                                 &options,
@@ -164,13 +166,14 @@ fn main() {
     let (api, a) = (Api::load(library), asked());
     let ours = api.model(model);
     let theirs = (ort != "-").then(|| Ort::open(ort, model));
-    let queue = |batch: u32, delay_ns: u64| {
+    let queue = |workers: u32, batch: u32, delay_ns: u64| {
         api.queue(ours, |o| {
-            (o.workers, o.max_batch, o.max_delay_ns) = (a.workers, batch, delay_ns);
-            o.capacity = (2 * PRODUCERS * a.window.max(8)) as u32;
+            (o.workers, o.max_batch, o.max_delay_ns) = (workers, batch, delay_ns);
+            o.concurrency = a.concurrency;
+            o.capacity = (2 * PRODUCERS * a.window.max(64)) as u32;
         })
     };
-    let (joined, single) = (queue(a.batch, 0), queue(1, 0));
+    let (joined, single) = (queue(a.workers, a.batch, 0), queue(a.workers, 1, 0));
     let (mut with, mut without, mut runs) = (vec![], vec![], vec![]);
     for round in 0..=a.rounds {
         let through =
@@ -195,13 +198,14 @@ fn main() {
     }
     let (with, without, runs) = (median(&mut with), median(&mut without), median(&mut runs));
     println!(
-        "throughput: producers={PRODUCERS} window={} workers={} batched={with:.0}/s unbatched={without:.0}/s ort_threads={runs:.0}/s rows_a_batch={:.1}",
+        "throughput: producers={PRODUCERS} window={} workers={} concurrency={} batched={with:.0}/s unbatched={without:.0}/s ort_threads={runs:.0}/s rows_a_batch={:.1}",
         a.window,
         a.workers,
+        a.concurrency,
         api.rows(joined)
     );
     // A batch alone, as the queue runs it.
-    let waits = queue(a.batch, a.delay_ns);
+    let waits = queue(1, a.batch, a.delay_ns);
     let full = {
         let mut all: Vec<f64> = (0..200)
             .map(|_| {
@@ -211,7 +215,13 @@ fn main() {
                 let (begun, mut job) = (Instant::now(), ptr::null_mut());
                 // SAFETY: as above.
                 unsafe {
-                    api.must((api.inferno_queue_submit)(waits.0, &input, 1, ptr::null(), &mut job));
+                    api.must((api.inferno_queue_submit)(
+                        waits.get(),
+                        &input,
+                        1,
+                        ptr::null(),
+                        &mut job,
+                    ));
                     api.must((api.inferno_job_wait)(job, u64::MAX));
                     api.must((api.inferno_job_free)(job));
                 }
@@ -241,6 +251,6 @@ fn main() {
     );
     for q in [joined, single, waits] {
         // SAFETY: as above.
-        api.must(unsafe { (api.inferno_queue_free)(q.0) });
+        api.must(unsafe { (api.inferno_queue_free)(q.get()) });
     }
 }
