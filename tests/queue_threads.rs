@@ -225,7 +225,7 @@ fn pumps_and_workers_run_side_by_side() {
             scope.spawn(move || {
                 for at in 0..2000 {
                     let at = thread * 2000 + at;
-                    while turn(queue, told, at, at as u64 % 12 | 1 << 22).is_err() {}
+                    while turn(queue, told, at, (at as u64 % 12) | (1 << 22)).is_err() {}
                 }
             });
         }

@@ -54,7 +54,7 @@ impl Free {
                 return Err(Closed);
             }
             jobs[index as usize].below().store((word & HEAD) as u32, Ordering::Relaxed);
-            let new = word & !HEAD | u64::from(index) + 1;
+            let new = word & !HEAD | (u64::from(index) + 1);
             match self.0.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(now) => word = now,

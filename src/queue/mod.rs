@@ -1,9 +1,9 @@
 //! Jobs from any thread, joined into batches, run by workers or by the host's pump.
 //!
 //! A queue serves one model. A job is submitted from any thread: its inputs are copied,
-//! or lent until it is answered; it goes into the [`inbox`], which takes no lock. Whoever
+//! or lent until it is answered; it goes into the `inbox`, which takes no lock. Whoever
 //! drives the queue (a worker, a pump, or who waits for a job on a queue without workers)
-//! takes the inbox, asks the [`policy`] what to run, gathers the inputs of a batch, runs
+//! takes the inbox, asks the `policy` what to run, gathers the inputs of a batch, runs
 //! it, and answers its jobs. Only that is under a lock what is scheduled: neither a run
 //! nor a callback is.
 //!
@@ -14,7 +14,7 @@
 //! driver that takes it out of the policy (for a run, or because it is cancelled, late, or
 //! the queue ends) is the one that answers it, and every path out of the policy ends in
 //! one answer or back in it. What others do is to ask: a cancel, a freed handle and a
-//! shutdown set a flag that the driver finds ([`phase`]). A job that the inbox refused,
+//! shutdown set a flag that the driver finds (`phase`). A job that the inbox refused,
 //! since it was closed, was never submitted. A queue ends when its inbox is closed and
 //! empty, its policy is empty, and no driver is busy: then every job is answered.
 //!
