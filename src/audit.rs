@@ -128,6 +128,8 @@ audit! {
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
+    shared [plan::Slice]
+        "nothing: plain values", "copied", "src/plan/slice.rs";
     moved [plan::GeneralState]
         "its program", "one session owns it; what it computes in is its own", "tests/c/threads.c";
     shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell,
@@ -149,7 +151,7 @@ audit! {
         "weights, by the programs of a model", "a lock of the model's", "tests/c/session.c";
     shared [kernels::Collected]
         "weights, while they are written", "one thread has it", "src/kernels/floats.rs";
-    thread [kernels::floats::SHELF]
+    thread [kernels::floats::SHELF, kernels::mode::HOSTS]
         "nothing", "each thread has its own, during one call", "src/kernels/floats.rs";
     global [model::cache::file::COUNT]
         "a number that makes names differ", "an atomic", "tests/c/cache.c";
@@ -171,16 +173,22 @@ audit! {
         "src/crew/tests.rs";
     global [crew::THREADS, crew::HIRED, crew::PROCESS, crew::TURN]
         "the helpers that there are", "a lock; an atomic each for who looks", "src/crew/tests.rs";
-    thread [plan::region::node::THREADS]
+    thread [plan::region::node::THREADS, plan::region::node::UNDER]
         "nothing", "set and taken back by one call", "tests/c/crew.c";
     shared [work::audited::Task<u8>]
         "the answer of a thread of ours", "a lock", "src/work.rs";
+    moved [work::audited::Inherited]
+        "the deadline and the `Stop` of a run, with a thread that works for it",
+        "the run waits until that has ended", "src/work/limits.rs";
     shared [work::Budget, pool::State]
         "nothing: plain values", "copied", "src/work.rs";
     local [work::Deadline, kernels::FlushToZero]
         "nothing: the time, or the floating-point mode, of one thread's call", "they stay on their thread",
         "src/work.rs";
-    thread [work::UNTIL, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
+    shared [work::Stop]
+        "whether a run is to end, by the thread inside and any that cancels", "an atomic",
+        "tests/c/slice.c";
+    thread [work::limits::HERE, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
         "nothing", "each thread has its own", "tests/c/threads.c";
     global [work::LEFT_BEHIND, panics::HOOK, runtime::USERS]
         "how many threads stay behind; the panic hook; the users of the runtime",

@@ -44,6 +44,8 @@ pub enum Kind {
     DeadlineExceeded,
     /// It would go past a memory budget.
     OutOfBudget,
+    /// It was asked to end early.
+    Cancelled,
 }
 
 /// An error: what kind, and the text for a person.
@@ -115,6 +117,7 @@ constructors! {
     internal => Internal,
     deadline_exceeded => DeadlineExceeded,
     out_of_budget => OutOfBudget,
+    cancelled => Cancelled,
 }
 
 #[cfg(test)]

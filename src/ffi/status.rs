@@ -48,6 +48,8 @@ pub enum inferno_status {
     /// It would go past the hard memory budget of the runtime, a model or a
     /// session: the text gives the need and the budget.
     OutOfBudget = 17,
+    /// A run was ended early, as `inferno_session_cancel` asked.
+    Cancelled = 18,
 }
 
 impl From<Kind> for inferno_status {
@@ -70,6 +72,7 @@ impl From<Kind> for inferno_status {
             Kind::Internal => inferno_status::Internal,
             Kind::DeadlineExceeded => inferno_status::DeadlineExceeded,
             Kind::OutOfBudget => inferno_status::OutOfBudget,
+            Kind::Cancelled => inferno_status::Cancelled,
         }
     }
 }
@@ -101,6 +104,7 @@ pub extern "C" fn inferno_status_name(status: i32) -> *const c_char {
         15 => c"INTERNAL",
         16 => c"DEADLINE_EXCEEDED",
         17 => c"OUT_OF_BUDGET",
+        18 => c"CANCELLED",
         _ => c"UNKNOWN",
     };
     name.as_ptr()
