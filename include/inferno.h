@@ -587,6 +587,47 @@ typedef struct inferno_allocator {
 } inferno_allocator;
 
 /**
+ * A job of Inferno's: the host calls it with the `job_data` that it was given, and a
+ * number. It returns when there is nothing left to do, takes no lock and does not wait.
+ */
+typedef void (*inferno_job_function)(void *job_data,
+                                     uint32_t index);
+
+/**
+ * The host's own job system. Set `struct_size` to `sizeof(inferno_host_jobs)` and
+ * `run`. A session whose options ask for `threads` then has its large steps done by
+ * the host's threads, and no thread of Inferno's is started for it.
+ */
+typedef struct inferno_host_jobs {
+  /**
+   * `sizeof(inferno_host_jobs)`.
+   */
+  size_t struct_size;
+  /**
+   * Handed to `run` unchanged.
+   */
+  void *user_data;
+  /**
+   * Calls `job(job_data, index)` once for each index below `count`, which is at
+   * most the session's `threads`, and returns, on the thread that called it, when
+   * all those calls have. They may be on any threads, at once, in any order or one
+   * after the other, the calling thread's among them. It is called during a run, from
+   * the thread inside the session, by several at once. While it waits it may do
+   * other work of the host's, runs of other sessions too; the thread has the host's
+   * floating-point mode meanwhile. It must not throw, and must stay callable
+   * until `inferno_shutdown`.
+   *
+   * Jobs that are left out cost speed alone: the run does their work itself. A
+   * job that is called too often, or after `run` returned, does nothing. When
+   * `run` returns while jobs are still at work, the run waits for them.
+   */
+  void (*run)(void *user_data,
+              uint32_t count,
+              inferno_job_function job,
+              void *job_data);
+} inferno_host_jobs;
+
+/**
  * Options of the runtime. Fill with `inferno_runtime_options_init`, then set
  * what you need.
  */
@@ -641,6 +682,11 @@ typedef struct inferno_runtime_options {
    * their instructions by the processor. Default `INFERNO_ISA_BEST`.
    */
   int32_t isa;
+  /**
+   * What does the parts of large steps, in place of helper threads of Inferno's;
+   * copied. NULL = those helpers.
+   */
+  const struct inferno_host_jobs *jobs;
 } inferno_runtime_options;
 
 /**
@@ -863,7 +909,8 @@ typedef struct inferno_session_options {
    * helper threads of Inferno's. They are started when the first session asks for
    * them, shared by all sessions, asleep while there is nothing to do, and ended
    * by `inferno_shutdown`. A run that finds them busy goes on without. The
-   * answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+   * answers have the same bits whatever this is. Where the host brought
+   * `inferno_host_jobs`, its threads are asked instead. More than `INFERNO_MAX_THREADS` is
    * refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
    */
   uint32_t threads;
@@ -1657,7 +1704,7 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every session and model that is still
  * open (their handles become stale), ends every subscription, joins every thread
- * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the helper's path, the budget, the
+ * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the jobs, the helper's path, the budget, the
  * decay and the cap of instructions away: memory comes from the system again. The
  * runtime may be started again afterwards.
  *

@@ -171,6 +171,14 @@ audit! {
     shared [crew::audited::Apart<u8>]
         "parts and workers of one call", "each index is one thread's; a job gives it once",
         "src/crew/tests.rs";
+    global [crew::hosts::DESK]
+        "jobs that the host's threads do parts of", "atomics (`crew::hosts`, 1 and 2)", "tests/c/jobs.c";
+    shared [crew::audited::Desk]
+        "as the static of this type", "as above", "tests/c/jobs.c";
+    global [crew::hosts::JOBS, crew::hosts::EVER, crew::hosts::PROCESS]
+        "the host's jobs", "atomics, and a lock for init; what they point to stays", "tests/c/jobs.c";
+    shared [host::HostJobs]
+        "the host's function", "the host promises that any thread may call it", "tests/c/jobs.c";
     global [crew::THREADS, crew::HIRED, crew::PROCESS, crew::TURN]
         "the helpers that there are", "a lock; an atomic each for who looks", "src/crew/tests.rs";
     thread [plan::region::node::THREADS, plan::region::node::UNDER]
@@ -260,7 +268,7 @@ audit! {
         "what a load or a session is made of", "given away whole", "tests/c/session.c";
 
     // ---- The C structs and enums: read, or filled, inside one call
-    local [inferno_runtime_options, inferno_allocator, inferno_model_options, inferno_model_info,
+    local [inferno_runtime_options, inferno_allocator, inferno_host_jobs, inferno_model_options, inferno_model_info,
            inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
            inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options,
            inferno_subscription_options, inferno_event, inferno_image, inferno_audio_framer]

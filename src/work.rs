@@ -26,9 +26,7 @@ use crate::panics;
 use crate::pool::{self, Keeper, Scope, State, Waiting, Working};
 use crate::sync::Mutex;
 use limits::Inherited;
-pub use limits::{
-    Checks, Deadline, Stop, aside, between, cancelled, check, moment, within_limits,
-};
+pub use limits::{Checks, Deadline, Stop, aside, between, cancelled, check, moment, within_limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -111,7 +111,8 @@ pub struct inferno_session_options {
     /// helper threads of Inferno's. They are started when the first session asks for
     /// them, shared by all sessions, asleep while there is nothing to do, and ended
     /// by `inferno_shutdown`. A run that finds them busy goes on without. The
-    /// answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+    /// answers have the same bits whatever this is. Where the host brought
+    /// `inferno_host_jobs`, its threads are asked instead. More than `INFERNO_MAX_THREADS` is
     /// refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
     pub threads: u32,
 }

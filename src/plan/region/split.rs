@@ -11,6 +11,7 @@ use super::{MOST_WRITES, Region, Step};
 use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero, Isa, Panel};
+use crate::metrics::profile;
 use crate::plan::slice::{Costs, Slice};
 use crate::work;
 
@@ -218,7 +219,7 @@ impl Team {
         };
         parts
             .chunks_mut(at_once)
-            .try_for_each(|g| turn.parts(g.len(), estimate, || on_all(g, workers, work)))
+            .try_for_each(|g| turn.parts(g.len(), estimate, || on_all(g, workers, &work)))
     }
 
     /// Does a step that has one part, about so many nanoseconds, where there is time.
@@ -239,7 +240,13 @@ fn on_all<T: Send>(
     workers: &mut [Worker],
     work: impl Fn(&mut Worker, &mut T) + Sync,
 ) -> Result<()> {
-    crew::each(parts, workers, work)
+    if workers.len() == 1 || !crew::are_hosts() {
+        return crew::each(parts, workers, work);
+    }
+    // The host's function may do what else is to be done on this thread, other sessions'
+    // runs among it.
+    let _hosts = FlushToZero::lift();
+    work::aside(|| profile::aside(|| crew::each(parts, workers, work)))
 }
 
 /// About how many nanoseconds an operation takes that reads and writes so many
