@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The pool and metrics under ThreadSanitizer: tsan.sh [SECONDS]
+# The pool, metrics and the threads of a run under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
 # (benches/pool); then for as long within budgets, of accounts that come and go. Then the tests of
-# metrics on many threads (tests/metrics_threads.rs), built of their own sources, too. The standard library
+# metrics on many threads (tests/metrics_threads.rs) and of parts on helpers and a host's threads
+# (tests/crew_threads.rs), built of their own sources, too. The standard library
 # is instrumented, too: without that its locks are not seen, and the reports are false. Ends in
-# `tsan: threads=… accounts=… metrics=… reports=0`, blocks taken, tests passed; a report ends it with 66.
+# `tsan: threads=… accounts=… metrics=… crew=… reports=0`, blocks taken, tests passed; a report ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -45,6 +46,9 @@ for load in threads accounts; do
         "$target/$triple/release/replay" $load 4 $((seconds * 1000)))
     blocks="$blocks $load=$(echo "$out" | grep -o 'blocks=[0-9]*' | cut -d= -f2)"
 done
+passed() { sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p'; }
 out=$(instrumented tests/threads test --test metrics)
-tests=$(echo "$out" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p')
-echo "tsan:$blocks metrics=${tests:?no tests of metrics ran} reports=0"
+metrics=$(echo "$out" | passed)
+out=$(instrumented tests/threads test --test crew)
+crew=$(echo "$out" | passed)
+echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} crew=${crew:?none of parts} reports=0"

@@ -488,8 +488,8 @@ pub unsafe extern "C" fn inferno_session_run(
 /// when it has finished, with the time of all its slices.
 ///
 /// With `threads` in the session's options, parts are done side by side. The first run
-/// in slices makes the memory for it; later ones allocate nothing where
-/// `inferno_session_run` does not.
+/// in slices takes the memory for it, which `inferno_model_memory` does not count; later
+/// ones allocate nothing where `inferno_session_run` does not.
 ///
 /// Ownership: `*finished` is set to 1 or 0.
 /// Threads: one at a time inside a session; the slices of a run may be done by

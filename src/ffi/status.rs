@@ -15,7 +15,7 @@ pub enum inferno_status {
     InvalidArgument = 1,
     /// A handle is NULL, already freed, of another kind, or never was one.
     InvalidHandle = 2,
-    /// Another thread is inside this session.
+    /// Another thread is inside this session, or a run in slices is under way there.
     Busy = 3,
     /// No file, input, output, symbol or metadata entry has that name or index.
     NotFound = 4,

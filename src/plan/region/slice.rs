@@ -13,6 +13,9 @@ use crate::metrics::profile;
 use crate::plan::slice::{Costs, Slice};
 use crate::work;
 
+/// Nanoseconds from which it counts that outputs are copied.
+const COPY: u64 = 10_000;
+
 /// A session's way through a region in slices.
 #[derive(Debug, Clone)]
 pub(crate) struct Slices {
@@ -97,6 +100,12 @@ impl Region {
                 return Ok(false);
             }
             (*at, *parts) = (*at + 1, 0);
+        }
+        // What comes of it is still to be copied to where it goes.
+        let floats = self.outputs.iter().map(|(range, _)| range.len()).sum();
+        let copy = split::copying(floats);
+        if copy >= COPY && slice.admits(copy).is_none() {
+            return Ok(false);
         }
         // (A region without steps looks at what a run is held to, too.)
         work::check().map(|()| true)

@@ -273,6 +273,11 @@ pub(super) fn estimate(op: &Op, floats: usize) -> u64 {
     (op.flop() / rate).max(bytes / BYTE_RATE)
 }
 
+/// About how many nanoseconds it takes to copy so many floats.
+pub(super) fn copying(floats: usize) -> u64 {
+    2 * 4 * floats as u64 / BYTE_RATE
+}
+
 /// Whether a step of such a cost is split.
 pub(super) fn pays(cost: u64) -> bool {
     cost >= SPLIT_FROM
