@@ -224,7 +224,7 @@ pub struct DirectState {
     fed: Vec<Aligned>,
     team: Option<Team>,
     /// From the first run in slices on.
-    slices: Option<Slices>,
+    slices: Option<Box<Slices>>,
 }
 
 impl DirectState {
@@ -253,7 +253,7 @@ impl DirectState {
         let DirectState { direct, arena, fed, team, slices } = self;
         let slices = match slices {
             Some(slices) => slices,
-            none => none.insert(Slices::new(&direct.region, team.is_some())?),
+            none => none.insert(Box::new(Slices::new(&direct.region, team.is_some())?)),
         };
         if slices.are_at_start() {
             direct.feed(inputs, fed)?;
@@ -268,7 +268,7 @@ impl DirectState {
 
     /// Whether nothing of a run in slices is done.
     pub fn is_at_start(&self) -> bool {
-        self.slices.as_ref().is_none_or(Slices::are_at_start)
+        self.slices.as_ref().is_none_or(|slices| slices.are_at_start())
     }
 
     /// The next slice begins a run.
@@ -280,7 +280,8 @@ impl DirectState {
 
     /// Bytes that its threads, and slices, take besides.
     pub fn team_bytes(&self) -> u64 {
-        self.team.as_ref().map_or(0, Team::bytes) + self.slices.as_ref().map_or(0, Slices::bytes)
+        self.team.as_ref().map_or(0, Team::bytes)
+            + self.slices.as_ref().map_or(0, |slices| slices.bytes())
     }
 
     /// How many outputs there are; all are of floats.

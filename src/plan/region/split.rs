@@ -219,7 +219,7 @@ impl Team {
         };
         parts
             .chunks_mut(at_once)
-            .try_for_each(|g| turn.parts(g.len(), estimate, || on_all(g, workers, &work)))
+            .try_for_each(|g| turn.parts(g.len(), estimate, || on_all(g, workers, work)))
     }
 
     /// Does a step that has one part, about so many nanoseconds, where there is time.
