@@ -172,9 +172,10 @@ audit! {
         "parts and workers of one call", "each index is one thread's; a job gives it once",
         "src/crew/tests.rs";
     global [crew::hosts::DESK]
-        "jobs that the host's threads do parts of", "atomics (`crew::hosts`, 1 and 2)", "tests/c/jobs.c";
+        "jobs that the host's threads do parts of", "atomics (`crew::desk`, 1 and 2)",
+        "tests/loom/src/crew.rs";
     shared [crew::audited::Desk]
-        "as the static of this type", "as above", "tests/c/jobs.c";
+        "as the static of this type", "as above", "tests/loom/src/crew.rs";
     global [crew::hosts::JOBS, crew::hosts::EVER, crew::hosts::PROCESS]
         "the host's jobs", "atomics, and a lock for init; what they point to stays", "tests/c/jobs.c";
     shared [host::HostJobs]

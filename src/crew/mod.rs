@@ -11,6 +11,7 @@
 //!
 //! A host that brings jobs of its own has no helpers of ours: `hosts`.
 
+mod desk;
 mod hosts;
 mod place;
 
@@ -27,7 +28,7 @@ use std::thread::JoinHandle;
 #[cfg(all(test, feature = "capi"))]
 pub(crate) mod audited {
     pub(crate) use super::Apart;
-    pub(crate) use super::hosts::Desk;
+    pub(crate) use super::desk::Desk;
     pub(crate) use super::place::{Job, Place};
 }
 

@@ -147,8 +147,8 @@ pub struct inferno_host_jobs {
     /// after the other, the calling thread's among them. It is called during a run, from
     /// the thread inside the session, by several at once. While it waits it may do
     /// other work of the host's, runs of other sessions too; the thread has the host's
-    /// floating-point mode meanwhile. It must not throw, and must stay callable
-    /// until `inferno_shutdown`.
+    /// floating-point mode meanwhile. A run that is itself in a job of the host's calls it
+    /// from there. It must not throw, and must stay callable until `inferno_shutdown`.
     ///
     /// Jobs that are left out cost speed alone: the run does their work itself. A
     /// job that is called too often, or after `run` returned, does nothing. When
