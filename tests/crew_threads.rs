@@ -116,7 +116,7 @@ static LEFT: Mutex<Vec<std::thread::JoinHandle<()>>> = Mutex::new(Vec::new());
 /// Does not wait for its threads.
 extern "C" fn early(_: *mut c_void, count: u32, job: JobFn, data: *mut c_void) {
     let given = Given { job, data: data.addr() };
-    if ASKED.fetch_add(1, Relaxed) % 4 == 0 {
+    if ASKED.fetch_add(1, Relaxed).is_multiple_of(4) {
         let thread = std::thread::spawn(move || given.call(0));
         LEFT.lock().unwrap().push(thread);
     }

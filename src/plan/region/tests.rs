@@ -107,7 +107,7 @@ fn check_within(model: &TypedModel, what: &str, tolerance: f32) -> Region {
         let mut course = Slices::new(&region, threads > 1).unwrap();
         same(&region, &mut |arena| {
             arena.floats_mut().fill(f32::NAN);
-            let mut slice = || crate::plan::Slice::of(Duration::ZERO);
+            let slice = || crate::plan::Slice::of(Duration::ZERO);
             let mut count = 1;
             while !region
                 .run_slice(&slices, arena, team.as_mut(), &mut course, &mut slice())
