@@ -89,7 +89,7 @@ typedef enum inferno_status {
    */
   INFERNO_STATUS_INVALID_HANDLE = 2,
   /**
-   * Another thread is inside this session.
+   * Another thread is inside this session, or a run in slices is under way there.
    */
   INFERNO_STATUS_BUSY = 3,
   /**
@@ -614,8 +614,8 @@ typedef struct inferno_host_jobs {
    * after the other, the calling thread's among them. It is called during a run, from
    * the thread inside the session, by several at once. While it waits it may do
    * other work of the host's, runs of other sessions too; the thread has the host's
-   * floating-point mode meanwhile. It must not throw, and must stay callable
-   * until `inferno_shutdown`.
+   * floating-point mode meanwhile. A run that is itself in a job of the host's calls it
+   * from there. It must not throw, and must stay callable until `inferno_shutdown`.
    *
    * Jobs that are left out cost speed alone: the run does their work itself. A
    * job that is called too often, or after `run` returned, does nothing. When
@@ -2299,8 +2299,8 @@ enum inferno_status inferno_session_run(struct inferno_session *session,
  * when it has finished, with the time of all its slices.
  *
  * With `threads` in the session's options, parts are done side by side. The first run
- * in slices makes the memory for it; later ones allocate nothing where
- * `inferno_session_run` does not.
+ * in slices takes the memory for it, which `inferno_model_memory` does not count; later
+ * ones allocate nothing where `inferno_session_run` does not.
  *
  * Ownership: `*finished` is set to 1 or 0.
  * Threads: one at a time inside a session; the slices of a run may be done by
