@@ -113,6 +113,9 @@ static void same_bits(one_model of) {
     }
     for (uint32_t threads = 1; threads <= 3; threads++) {
         for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
+            if (getenv("CHECK_SLOW") != NULL && (threads == 3 || i % 3 != 0)) {
+                continue;
+            }
             inferno_session *session = open_one(&of, model, threads);
             int slices = 0;
             for (int turn = 0; turn < 3; turn++) {
@@ -405,7 +408,9 @@ static void no_slice_allocates(void) {
 int main(void) {
     RUN(bad_arguments);
     RUN(any_budget_gives_the_same_bits);
-    RUN(models_from_files_give_the_same_bits);
+    if (getenv("CHECK_SLOW") == NULL) {
+        RUN(models_from_files_give_the_same_bits);
+    }
     RUN(outputs_are_those_of_the_run_before_until_it_has_finished);
     RUN(what_a_run_reads_stays_as_it_is);
     RUN(cancelled_between_slices);
