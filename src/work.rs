@@ -69,8 +69,8 @@ pub fn within<T: Send + 'static>(
     unsafe { run(budget, budget.time, what, work) }
 }
 
-/// Does `work` on a thread of ours, held to what the calling one is, and waits until
-/// it has ended.
+/// Does `work` on a thread of ours, held to its budget and to what the calling thread is,
+/// and waits until it has ended.
 pub fn to_its_end<T: Send>(
     budget: Budget,
     what: &str,

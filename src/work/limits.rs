@@ -141,11 +141,14 @@ impl Inherited {
         HERE.with(|here| Inherited(here.until.get(), here.stop.get()))
     }
 
+    /// Does `work` held to this, and to the deadline that its own thread has.
+    ///
     /// # Safety
     ///
     /// The thread that it was taken from waits until this has ended.
     pub(super) unsafe fn during<T>(self, work: impl FnOnce() -> T) -> T {
-        held(self.0, self.1, work)
+        let own = HERE.with(|here| here.until.get());
+        held([own, self.0].into_iter().flatten().min(), self.1, work)
     }
 }
 
@@ -215,6 +218,25 @@ mod tests {
         assert!(check().is_ok(), "and what comes after");
         stop.begin();
         assert!(!stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_thread_that_works_for_another_is_held_to_both() {
+        let (stop, hour) = (Stop::new(), Duration::from_secs(3600));
+        let during = |theirs: Inherited, own: Duration| {
+            let _own = Deadline::after(own);
+            // SAFETY: it was taken from this thread.
+            unsafe { theirs.during(check) }
+        };
+        let none = Inherited::here();
+        assert!(during(none, hour).is_ok());
+        assert!(during(none, Duration::from_nanos(1)).is_err());
+        let late = within_limits(Duration::from_nanos(1), &stop, Inherited::here);
+        assert!(during(late, hour).is_err());
+        stop.begin();
+        stop.cancel();
+        let cancelled = within_limits(hour, &stop, Inherited::here);
+        assert_eq!(during(cancelled, hour).unwrap_err().kind(), Kind::Cancelled);
     }
 
     #[test]
