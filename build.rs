@@ -45,8 +45,11 @@ fn main() {
 /// A hash of all sources, and of what they are built with: what one build compiled is
 /// nothing to another.
 fn build_id(root: &Path) {
-    let mut files =
-        vec![root.join("Cargo.toml"), root.join("build.rs"), root.join("include/bindings/describe.rs")];
+    let mut files = vec![
+        root.join("Cargo.toml"),
+        root.join("build.rs"),
+        root.join("include/bindings/describe.rs"),
+    ];
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         println!("cargo::rerun-if-changed={}", folder.display());

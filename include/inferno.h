@@ -89,7 +89,7 @@ typedef enum inferno_status {
    */
   INFERNO_STATUS_INVALID_HANDLE = 2,
   /**
-   * Another thread is inside this session.
+   * Another thread is inside this session, or a run in slices is under way there.
    */
   INFERNO_STATUS_BUSY = 3,
   /**
@@ -152,8 +152,8 @@ typedef enum inferno_status {
    */
   INFERNO_STATUS_OUT_OF_BUDGET = 17,
   /**
-   * Somebody asked for it not to go on: a cancelled job, or one of a queue that
-   * was freed.
+   * It was ended early: a run, as `inferno_session_cancel` asked, a job that was
+   * cancelled, or one of a queue that was freed.
    */
   INFERNO_STATUS_CANCELLED = 18,
   /**
@@ -660,6 +660,47 @@ typedef struct inferno_allocator {
 } inferno_allocator;
 
 /**
+ * A job of Inferno's: the host calls it with the `job_data` that it was given, and a
+ * number. It returns when there is nothing left to do, takes no lock and does not wait.
+ */
+typedef void (*inferno_job_function)(void *job_data,
+                                     uint32_t index);
+
+/**
+ * The host's own job system. Set `struct_size` to `sizeof(inferno_host_jobs)` and
+ * `run`. A session whose options ask for `threads` then has its large steps done by
+ * the host's threads, and no thread of Inferno's is started for it.
+ */
+typedef struct inferno_host_jobs {
+  /**
+   * `sizeof(inferno_host_jobs)`.
+   */
+  size_t struct_size;
+  /**
+   * Handed to `run` unchanged.
+   */
+  void *user_data;
+  /**
+   * Calls `job(job_data, index)` once for each index below `count`, which is at
+   * most the session's `threads`, and returns, on the thread that called it, when
+   * all those calls have. They may be on any threads, at once, in any order or one
+   * after the other, the calling thread's among them. It is called during a run, from
+   * the thread inside the session, by several at once. While it waits it may do
+   * other work of the host's, runs of other sessions too; the thread has the host's
+   * floating-point mode meanwhile. A run that is itself in a job of the host's calls it
+   * from there. It must not throw, and must stay callable until `inferno_shutdown`.
+   *
+   * Jobs that are left out cost speed alone: the run does their work itself. A
+   * job that is called too often, or after `run` returned, does nothing. When
+   * `run` returns while jobs are still at work, the run waits for them.
+   */
+  void (*run)(void *user_data,
+              uint32_t count,
+              inferno_job_function job,
+              void *job_data);
+} inferno_host_jobs;
+
+/**
  * Options of the runtime. Fill with `inferno_runtime_options_init`, then set
  * what you need.
  */
@@ -714,6 +755,11 @@ typedef struct inferno_runtime_options {
    * their instructions by the processor. Default `INFERNO_ISA_BEST`.
    */
   int32_t isa;
+  /**
+   * What does the parts of large steps, in place of helper threads of Inferno's;
+   * copied. NULL = those helpers.
+   */
+  const struct inferno_host_jobs *jobs;
 } inferno_runtime_options;
 
 /**
@@ -936,7 +982,8 @@ typedef struct inferno_session_options {
    * helper threads of Inferno's. They are started when the first session asks for
    * them, shared by all sessions, asleep while there is nothing to do, and ended
    * by `inferno_shutdown`. A run that finds them busy goes on without. The
-   * answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+   * answers have the same bits whatever this is. Where the host brought
+   * `inferno_host_jobs`, its threads are asked instead. More than `INFERNO_MAX_THREADS` is
    * refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
    */
   uint32_t threads;
@@ -1899,7 +1946,7 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * Counts one user of the runtime less. The last one, or the only call when
  * there was no `inferno_init`, frees every queue, job, session and model that is still
  * open (their handles become stale), ends every subscription, joins every thread
- * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the helper's path, the budget, the
+ * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the jobs, the helper's path, the budget, the
  * decay and the cap of instructions away: memory comes from the system again. The
  * runtime may be started again afterwards.
  *
@@ -2465,15 +2512,70 @@ enum inferno_status inferno_session_bind_output(struct inferno_session *session,
  * Threads: one at a time inside a session; sessions run side by side.
  * Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim),
  * RUN_FAILED (the text names the node), SHAPE_MISMATCH, DTYPE_MISMATCH,
- * SIZE_MISMATCH (of a bound output), and those of `inferno_session_prepare`.
+ * SIZE_MISMATCH (of a bound output), DEADLINE_EXCEEDED, CANCELLED, and those of
+ * `inferno_session_prepare`.
  * Since: 0.1.0
  */
 enum inferno_status inferno_session_run(struct inferno_session *session,
                                         const struct inferno_run_options *options);
 
 /**
+ * Goes on with a run of the model for about `budget_ns` nanoseconds, or begins one, on
+ * the calling thread: once a frame, until `*finished` is 1. Then the outputs are
+ * written and the recurrent state moves on, all at once, with the same bits as
+ * `inferno_session_run` gives. Until then the outputs are those of the run before.
+ *
+ * A run is done in parts: steps, and rows or columns of long steps. Each is timed,
+ * and begun only when what is left of the budget covers what it took before; in the
+ * first run, what it is estimated to take. At least one part is done in a call, so
+ * that every run comes to its end: a budget that is shorter than the longest part
+ * cannot be met. A step of an operator that Inferno has no kernels for, a recurrent
+ * layer over a sequence, and a loop are one part each.
+ *
+ * The inputs belong to the run until it has finished: written meanwhile, through
+ * a view or in bound memory, values of two frames are mixed. So
+ * every call that would change what the run reads, take a view of an input, or
+ * run the session otherwise is answered `INFERNO_STATUS_BUSY` until then;
+ * `inferno_session_cancel` ends the run early, and so do
+ * `inferno_session_reset` and `inferno_session_free`. A run counts once in metrics,
+ * when it has finished, with the time of all its slices.
+ *
+ * With `threads` in the session's options, parts are done side by side. The first run
+ * in slices takes the memory for it, which `inferno_model_memory` does not count; later
+ * ones allocate nothing where `inferno_session_run` does not.
+ *
+ * Ownership: `*finished` is set to 1 or 0.
+ * Threads: one at a time inside a session; the slices of a run may be done by
+ * different threads.
+ * Errors: INVALID_ARGUMENT, CANCELLED (the run was cancelled, in this call or since
+ * the last one), and those of `inferno_session_run`. The run is then over: nothing
+ * was written, and the next call begins a new one.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_session_run_for(struct inferno_session *session,
+                                            uint64_t budget_ns,
+                                            int32_t *finished);
+
+/**
+ * Asks the run that is under way in a session to end: `inferno_session_run`, or a run
+ * in slices, between its slices, too. It ends with `INFERNO_STATUS_CANCELLED` before
+ * its next step, or its next part in slices; nothing is written, inputs and
+ * recurrent state are as before it, and the session may be used again at once.
+ *
+ * A run that has no step left still succeeds. Without a run under way nothing
+ * happens: the next one is not cancelled. A run in slices that is cancelled between
+ * two of them answers so to the next `inferno_session_run_for`, unless another call
+ * that changes or runs the session came first.
+ *
+ * Threads: any, while others are inside the session, too; it waits for nobody.
+ * Errors: INVALID_HANDLE.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_session_cancel(struct inferno_session *session);
+
+/**
  * Sets the recurrent state back to zeros and forgets the outputs. Inputs,
- * shapes and bindings stay.
+ * shapes and bindings stay. A run in slices that is under way is given up.
  *
  * Threads: one at a time inside a session.
  * Errors: INVALID_HANDLE, BUSY.

@@ -381,6 +381,12 @@ class runtime_options {
     return *this;
   }
 
+  /** The host's own job system, in place of helper threads; copied by the start. */
+  runtime_options& with_jobs(const inferno_host_jobs& jobs) {
+    jobs_ = jobs;
+    return *this;
+  }
+
   /** The C struct, which points into this one. */
   inferno_runtime_options c_options() const {
     inferno_runtime_options made{};
@@ -393,6 +399,7 @@ class runtime_options {
     made.hard_budget_bytes = budget_.hard_bytes;
     if (decay_ms_) made.memory_decay_ms = *decay_ms_;
     made.isa = isa_;
+    if (jobs_) made.jobs = &*jobs_;
     return made;
   }
 
@@ -404,6 +411,7 @@ class runtime_options {
   budget budget_;
   std::optional<std::uint64_t> decay_ms_;
   inferno_isa isa_ = INFERNO_ISA_BEST;
+  std::optional<inferno_host_jobs> jobs_;
 };
 
 /** Memory of the library as a whole. */
@@ -1195,6 +1203,16 @@ class session : public detail::owner<inferno_session, inferno_session_free> {
     options.timeout_ns = timeout.count() > 0 ? static_cast<std::uint64_t>(timeout.count()) : 1;
     return detail::done(inferno_session_run(get(), &options));
   }
+  /** inferno_session_run_for: goes on with a run for about so long, or begins one; whether it
+   *  has finished. */
+  returns<bool> run_for(std::chrono::nanoseconds budget) {
+    std::int32_t finished = 0;
+    const auto ns = budget.count() > 0 ? static_cast<std::uint64_t>(budget.count()) : 0;
+    const inferno_status code = inferno_session_run_for(get(), ns, &finished);
+    return detail::give(code, finished != 0);
+  }
+  /** inferno_session_cancel: from any thread. */
+  returns<void> cancel() { return detail::done(inferno_session_cancel(get())); }
   /** inferno_session_reset */
   returns<void> reset() { return detail::done(inferno_session_reset(get())); }
 

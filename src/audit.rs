@@ -103,7 +103,8 @@ audit! {
     moved [queue::Input, queue::Lent, HostNote, queue::audited::Content<queue::Rows, HostNote>]
         "the host's memory and pointer", "the lock of the job's content; lent until it is answered",
         "tests/c/queue.c";
-    shared [queue::Sessions, queue::Rows, queue::audited::Cell<queue::Rows, HostNote>]
+    shared [queue::Sessions, queue::Rows, queue::Lane<'static>,
+            queue::audited::Cell<queue::Rows, HostNote>]
         "sessions that rest, outputs of a batch", "a lock; outputs do not change while a job has them",
         "tests/c/queue.c";
     shared [queue::Options, queue::Settings, queue::Fit, queue::Health, queue::audited::Policy,
@@ -111,7 +112,7 @@ audit! {
             queue::audited::Cancel, queue::audited::Answered, queue::audited::Taken,
             queue::audited::Closed]
         "nothing: plain values", "copied, or in a lock", "src/queue/policy/tests.rs";
-    moved [queue::Lane<'static>, queue::Request<HostNote>]
+    moved [queue::Request<HostNote>]
         "nothing: one driver's, or given away whole", "they are one thread's at a time", "tests/c/queue.c";
     shared [metrics::QueueMeter, metrics::audited::QueueCells, metrics::QueueTotals]
         "counts", "atomics; waits and batches are counted under the queue's lock",
@@ -164,6 +165,8 @@ audit! {
             plan::DirectState]
         "weights and steps, by every session of a program", "nothing changes once it is made",
         "tests/c/threads.c";
+    shared [plan::Slice]
+        "nothing: plain values", "copied", "src/plan/slice.rs";
     moved [plan::GeneralState]
         "its program", "one session owns it; what it computes in is its own", "tests/c/threads.c";
     shared [kernels::Isa, kernels::Unary, kernels::Binary, kernels::Reduce, kernels::Cell,
@@ -185,7 +188,7 @@ audit! {
         "weights, by the programs of a model", "a lock of the model's", "tests/c/session.c";
     shared [kernels::Collected]
         "weights, while they are written", "one thread has it", "src/kernels/floats.rs";
-    thread [kernels::floats::SHELF]
+    thread [kernels::floats::SHELF, kernels::mode::HOSTS]
         "nothing", "each thread has its own, during one call", "src/kernels/floats.rs";
     global [model::cache::file::COUNT]
         "a number that makes names differ", "an atomic", "tests/c/cache.c";
@@ -205,18 +208,33 @@ audit! {
     shared [crew::audited::Apart<u8>]
         "parts and workers of one call", "each index is one thread's; a job gives it once",
         "src/crew/tests.rs";
+    global [crew::hosts::DESK]
+        "jobs that the host's threads do parts of", "atomics (`crew::desk`, 1 and 2)",
+        "tests/loom/src/crew.rs";
+    shared [crew::audited::Desk]
+        "as the static of this type", "as above", "tests/loom/src/crew.rs";
+    global [crew::hosts::JOBS, crew::hosts::EVER, crew::hosts::PROCESS]
+        "the host's jobs", "atomics, and a lock for init; what they point to stays", "tests/c/jobs.c";
+    shared [host::HostJobs]
+        "the host's function", "the host promises that any thread may call it", "tests/c/jobs.c";
     global [crew::THREADS, crew::HIRED, crew::PROCESS, crew::TURN]
         "the helpers that there are", "a lock; an atomic each for who looks", "src/crew/tests.rs";
-    thread [plan::region::node::THREADS]
+    thread [plan::region::node::THREADS, plan::region::node::UNDER]
         "nothing", "set and taken back by one call", "tests/c/crew.c";
     shared [work::audited::Task<u8>]
         "the answer of a thread of ours", "a lock", "src/work.rs";
+    moved [work::audited::Inherited]
+        "the deadline and the `Stop` of a run, with a thread that works for it",
+        "the run waits until that has ended", "src/work/limits.rs";
     shared [work::Budget, pool::State]
         "nothing: plain values", "copied", "src/work.rs";
     local [work::Deadline, kernels::FlushToZero]
         "nothing: the time, or the floating-point mode, of one thread's call", "they stay on their thread",
         "src/work.rs";
-    thread [work::UNTIL, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
+    shared [work::Stop]
+        "whether a run is to end, by the thread inside and any that cancels", "an atomic",
+        "tests/c/slice.c";
+    thread [work::limits::HERE, panics::DEPTH, panics::MESSAGE, ffi::guard::TEXT]
         "nothing", "each thread has its own", "tests/c/threads.c";
     global [work::LEFT_BEHIND, panics::HOOK, runtime::USERS]
         "how many threads stay behind; the panic hook; the users of the runtime",
@@ -288,7 +306,7 @@ audit! {
         "what a load or a session is made of", "given away whole", "tests/c/session.c";
 
     // ---- The C structs and enums: read, or filled, inside one call
-    local [inferno_runtime_options, inferno_allocator, inferno_model_options, inferno_model_info,
+    local [inferno_runtime_options, inferno_allocator, inferno_host_jobs, inferno_model_options, inferno_model_info,
            inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
            inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options,
            inferno_subscription_options, inferno_event, inferno_image, inferno_audio_framer,

@@ -14,7 +14,7 @@ pub enum Kind {
     InvalidArgument,
     /// A handle is NULL, stale, foreign or of another kind.
     InvalidHandle,
-    /// Another thread is inside this session.
+    /// Another thread is inside this session, or a run in slices is under way there.
     Busy,
     /// No file, input, output or metadata entry has that name or index.
     NotFound,
@@ -44,7 +44,7 @@ pub enum Kind {
     DeadlineExceeded,
     /// It would go past a memory budget.
     OutOfBudget,
-    /// Somebody asked for it not to go on.
+    /// It was asked to end early.
     Cancelled,
     /// A queue has no room for another job.
     QueueFull,

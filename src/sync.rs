@@ -11,6 +11,12 @@ pub(crate) use loom::sync::atomic::{
     AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+#[cfg(not(loom))]
+pub(crate) use std::thread::yield_now;
+
+#[cfg(loom)]
+pub(crate) use loom::thread::yield_now;
+
 /// A lock and its condition, to sleep at.
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Condvar, Mutex as Gate};

@@ -18,20 +18,23 @@
 
 #![allow(unsafe_code)]
 
+mod limits;
+
 use crate::error::{self, Error, Result};
 use crate::log::log_line;
 use crate::panics;
-use crate::pool::{self, Boundary, Keeper, Scope, State, Waiting, Working};
+use crate::pool::{self, Keeper, Scope, State, Waiting, Working};
 use crate::sync::Mutex;
-use std::cell::Cell;
-use std::marker::PhantomData;
+use limits::Inherited;
+pub use limits::{Checks, Deadline, Stop, aside, between, cancelled, check, moment, within_limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(all(test, feature = "capi"))]
 pub(crate) mod audited {
     pub(crate) use super::Task;
+    pub(crate) use super::limits::Inherited;
 }
 
 /// The stack an import has: graphs nest, and a host's thread may be small.
@@ -56,74 +59,6 @@ pub struct Budget {
     pub time: Duration,
 }
 
-/// The moment that is `time` from now; none when `time` is zero, for ever.
-pub fn moment(time: Duration) -> Option<Instant> {
-    if time.is_zero() { None } else { Instant::now().checked_add(time) }
-}
-
-thread_local! {
-    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-/// The moment at which what this thread does must have ended.
-pub struct Deadline {
-    outer: Option<Instant>,
-    /// Of this thread only.
-    of: PhantomData<*const ()>,
-}
-
-impl Deadline {
-    /// Sets a deadline for this thread, until dropped; never a later one than
-    /// it has. Zero sets none.
-    pub fn after(time: Duration) -> Deadline {
-        UNTIL.with(|until| {
-            let outer = until.get();
-            until.set([outer, moment(time)].into_iter().flatten().min());
-            Deadline { outer, of: PhantomData }
-        })
-    }
-}
-
-impl Drop for Deadline {
-    fn drop(&mut self) {
-        UNTIL.with(|until| until.set(self.outer));
-    }
-}
-
-/// Between two steps: whether there is time for the next, and all memory that
-/// was asked for was there.
-#[inline]
-pub fn check() -> Result<()> {
-    between(|checks| checks.check())
-}
-
-/// What [`check`] looks at, found once for the steps of a run.
-#[derive(Clone, Copy)]
-pub struct Checks<'a> {
-    boundary: Boundary<'a>,
-    until: &'a Cell<Option<Instant>>,
-}
-
-/// Calls `steps`, which may ask between any two.
-#[inline]
-pub fn between<T>(steps: impl FnOnce(Checks<'_>) -> T) -> T {
-    pool::between(|boundary| UNTIL.with(|until| steps(Checks { boundary, until })))
-}
-
-impl Checks<'_> {
-    /// As [`check`].
-    #[inline]
-    pub fn check(self) -> Result<()> {
-        self.boundary.check()?;
-        match self.until.get() {
-            Some(until) if Instant::now() >= until => {
-                Err(error::deadline_exceeded("the time for this call is over"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Does `work` on a thread of ours, and waits no longer than its budget says.
 pub fn within<T: Send + 'static>(
     budget: Budget,
@@ -134,8 +69,8 @@ pub fn within<T: Send + 'static>(
     unsafe { run(budget, budget.time, what, work) }
 }
 
-/// Does `work`, which looks at its own deadline, on a thread of ours, and waits
-/// until it has ended.
+/// Does `work` on a thread of ours, held to its budget and to what the calling thread is,
+/// and waits until it has ended.
 pub fn to_its_end<T: Send>(
     budget: Budget,
     what: &str,
@@ -143,7 +78,13 @@ pub fn to_its_end<T: Send>(
 ) -> Result<T> {
     // SAFETY: without a time to wait, the call ends when the thread is done, or
     // kept, and a kept thread never touches anything again.
-    unsafe { run(budget, Duration::ZERO, what, work) }
+    unsafe {
+        let limits = Inherited::here();
+        run(budget, Duration::ZERO, what, move || {
+            let limits = limits;
+            limits.during(work)
+        })
+    }
 }
 
 pub(crate) struct Task<T> {
@@ -285,6 +226,7 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use std::sync::mpsc;
+    use std::time::Instant;
 
     fn budget(ms: u64) -> Budget {
         Budget { memory_bytes: 64 << 20, time: Duration::from_millis(ms) }

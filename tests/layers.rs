@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("log", &["sync"]),
     ("host", &["error"]),
     ("pool", &["error", "host", "sync"]),
-    ("crew", &["error", "panics", "sync"]),
+    ("crew", &["error", "host", "panics", "sync"]),
     ("metrics", &["error", "host", "log", "panics", "pool", "sync"]),
     ("work", &["error", "log", "panics", "pool", "sync"]),
     (
@@ -55,6 +55,7 @@ const UNSAFE: &[&str] = &[
     "kernels",
     "pool",
     "host/clock.rs",
+    "host/jobs.rs",
     "host/memory.rs",
     "host/mapped.rs",
     "work",

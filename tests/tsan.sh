@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The pool, metrics and queues under ThreadSanitizer: tsan.sh [SECONDS]
+# The pool, metrics, queues and the threads of a run under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
 # (benches/pool); then for as long within budgets, of accounts that come and go. Then the tests of
-# metrics and of queues on many threads (tests/metrics_threads.rs, tests/queue_threads.rs), built of their
-# own sources, too. The standard library is instrumented, too: without that its locks are not seen, and the
-# reports are false. Ends in `tsan: threads=… accounts=… metrics=… queue=… reports=0`, blocks taken, tests
-# passed; a report ends it with 66.
+# metrics, of queues and of parts on helpers and a host's threads (tests/metrics_threads.rs, queue_threads.rs,
+# crew_threads.rs), built of their own sources, too. The standard library is instrumented, too: without that
+# its locks are not seen, and the reports are false. Ends in
+# `tsan: threads=… accounts=… metrics=… queue=… crew=… reports=0`, blocks taken, tests passed; a report
+# ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -51,4 +52,5 @@ passed() { # TEST
 }
 metrics=$(passed metrics)
 queue=$(QUEUE_STORM_MS=$((seconds * 200)) passed queue)
-echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} queue=${queue:?no tests of queues ran} reports=0"
+crew=$(passed crew)
+echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} queue=${queue:?no tests of queues ran} crew=${crew:?no tests of parts ran} reports=0"

@@ -8,12 +8,17 @@
 //! help. `place` says what makes that sound.
 //!
 //! A child after `fork` has no helpers: its calls do all parts themselves.
+//!
+//! A host that brings jobs of its own has no helpers of ours: `hosts`.
 
+mod desk;
+mod hosts;
 mod place;
 
 use crate::error::{self, Result};
 use crate::panics;
 use crate::sync::Mutex;
+pub use hosts::{are_hosts, use_jobs};
 pub use place::MOST_PARTS;
 use place::{Job, Place};
 use std::mem::ManuallyDrop;
@@ -23,6 +28,7 @@ use std::thread::JoinHandle;
 #[cfg(all(test, feature = "capi"))]
 pub(crate) mod audited {
     pub(crate) use super::Apart;
+    pub(crate) use super::desk::Desk;
     pub(crate) use super::place::{Job, Place};
 }
 
@@ -49,7 +55,7 @@ pub fn hire(threads: usize) -> Result<()> {
             "threads is {threads}: expected at most {MOST_THREADS}"
         )));
     }
-    if threads <= 1 {
+    if threads <= 1 || are_hosts() {
         return Ok(());
     }
     let mut there = THREADS.lock();
@@ -89,8 +95,11 @@ pub fn helpers() -> usize {
     HIRED.load(Ordering::Acquire)
 }
 
-/// Whether helpers are there in this process.
+/// Whether helpers, or the host's threads, are there in this process.
 pub fn is_here() -> bool {
+    if are_hosts() {
+        return hosts::are_here();
+    }
     helpers() > 0 && PROCESS.load(Ordering::Relaxed) == std::process::id()
 }
 
@@ -143,6 +152,24 @@ pub fn each<T: Send, W: Send>(
         }
     };
     let job = Job::new(count, most.max(1), &one);
+    match are_hosts() {
+        false => with_helpers(&job, most),
+        true => {
+            if most > 1 {
+                hosts::help(&job, most);
+            }
+            // What the host left.
+            job.lead();
+        }
+    }
+    match failed.lock().take() {
+        None => Ok(()),
+        Some(panic) => Err(error::internal(panic)),
+    }
+}
+
+/// Does a job with as many helpers as are free, at most so many threads in all.
+fn with_helpers(job: &Job<'_>, most: usize) {
     let offer = job.offer();
     let free = PLACES.iter().take(helpers());
     let mut asked = 0u64;
@@ -159,10 +186,6 @@ pub fn each<T: Send, W: Send>(
     while asked != 0 {
         PLACES[asked.trailing_zeros() as usize].withdraw(offer);
         asked &= asked - 1;
-    }
-    match failed.lock().take() {
-        None => Ok(()),
-        Some(panic) => Err(error::internal(panic)),
     }
 }
 

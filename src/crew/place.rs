@@ -82,6 +82,15 @@ impl<'a> Job<'a> {
         self.work(1 + self.helpers.fetch_add(1, Ordering::Relaxed));
     }
 
+    /// A host's thread: the workers' numbers go round once, and who comes later has
+    /// nothing to do.
+    pub(crate) fn join(&self) {
+        let worker = self.helpers.fetch_add(1, Ordering::Relaxed);
+        if worker < self.workers {
+            self.work(worker);
+        }
+    }
+
     /// Parts that a worker begins with.
     fn own(&self, worker: usize) -> usize {
         (worker + 1) * self.parts / self.workers - worker * self.parts / self.workers
@@ -95,7 +104,7 @@ impl<'a> Job<'a> {
 
 /// A job without its lifetime.
 #[derive(Clone, Copy)]
-pub(crate) struct Offer(*mut Job<'static>);
+pub(crate) struct Offer(pub(super) *mut Job<'static>);
 
 const STARTED: usize = 1;
 const AWAITED: usize = 2;

@@ -6,7 +6,7 @@ use super::memory::INFERNO_NO_BUDGET;
 use super::options::{InitStruct, init_struct};
 use super::status::inferno_status;
 use crate::error::{self, Result};
-use crate::host::HostMemory;
+use crate::host::{HostJobs, HostMemory};
 use crate::kernels::Isa;
 use crate::pool::Budget;
 use crate::{crew, metrics, model, pool, runtime};
@@ -48,6 +48,9 @@ pub struct inferno_runtime_options {
     /// Inferno's kernels compute them; operators that it has none for choose
     /// their instructions by the processor. Default `INFERNO_ISA_BEST`.
     pub isa: i32,
+    /// What does the parts of large steps, in place of helper threads of Inferno's;
+    /// copied. NULL = those helpers.
+    pub jobs: *const inferno_host_jobs,
 }
 
 /// Instruction sets of Inferno's own kernels; each has what those before it have.
@@ -122,6 +125,70 @@ impl InitStruct for inferno_allocator {
     }
 }
 
+/// A job of Inferno's: the host calls it with the `job_data` that it was given, and a
+/// number. It returns when there is nothing left to do, takes no lock and does not wait.
+#[allow(non_camel_case_types)]
+pub type inferno_job_function = Option<unsafe extern "C" fn(job_data: *mut c_void, index: u32)>;
+
+/// The host's own job system. Set `struct_size` to `sizeof(inferno_host_jobs)` and
+/// `run`. A session whose options ask for `threads` then has its large steps done by
+/// the host's threads, and no thread of Inferno's is started for it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct inferno_host_jobs {
+    /// `sizeof(inferno_host_jobs)`.
+    pub struct_size: usize,
+    /// Handed to `run` unchanged.
+    pub user_data: *mut c_void,
+    /// Calls `job(job_data, index)` once for each index below `count`, which is at
+    /// most the session's `threads`, and returns, on the thread that called it, when
+    /// all those calls have. They may be on any threads, at once, in any order or one
+    /// after the other, the calling thread's among them. It is called during a run, from
+    /// the thread inside the session, by several at once. While it waits it may do
+    /// other work of the host's, runs of other sessions too; the thread has the host's
+    /// floating-point mode meanwhile. A run that is itself in a job of the host's calls it
+    /// from there. It must not throw, and must stay callable until `inferno_shutdown`.
+    ///
+    /// Jobs that are left out cost speed alone: the run does their work itself. A
+    /// job that is called too often, or after `run` returned, does nothing. When
+    /// `run` returns while jobs are still at work, the run waits for them.
+    pub run: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            count: u32,
+            job: inferno_job_function,
+            job_data: *mut c_void,
+        ),
+    >,
+}
+
+impl InitStruct for inferno_host_jobs {
+    const NAME: &'static str = "inferno_host_jobs";
+    fn defaults() -> Self {
+        inferno_host_jobs {
+            struct_size: size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            run: None,
+        }
+    }
+}
+
+/// SAFETY: `jobs` is NULL or points to its `struct_size` readable bytes, with a
+/// callback that keeps the contract of `inferno_host_jobs`.
+unsafe fn host_jobs(jobs: *const inferno_host_jobs) -> Result<Option<HostJobs>> {
+    if jobs.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as this function's own contract.
+    let given = unsafe { struct_prefix(jobs) }?;
+    let run = given
+        .run
+        .ok_or_else(|| error::invalid_argument("jobs.run is NULL: expected a function"))?;
+    // SAFETY: as this function's own contract.
+    Ok(Some(unsafe { HostJobs::new(given.user_data, run) }))
+}
+
 /// SAFETY: `allocator` is NULL or points to its `struct_size` readable bytes,
 /// with callbacks that keep the contract of `inferno_allocator`.
 unsafe fn host_memory(allocator: *const inferno_allocator) -> Result<Option<HostMemory>> {
@@ -152,6 +219,7 @@ impl InitStruct for inferno_runtime_options {
             hard_budget_bytes: INFERNO_NO_BUDGET,
             memory_decay_ms: pool::DEFAULT_DECAY,
             isa: inferno_isa::Best as i32,
+            jobs: std::ptr::null(),
         }
     }
 }
@@ -188,7 +256,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
         // SAFETY: the caller gives NULL or an initialised struct.
         let options = unsafe { opt_struct(options) }?;
         // SAFETY: the caller gives NULL or an initialised struct.
-        let memory = unsafe { host_memory(options.allocator) }?;
+        let (memory, jobs) = unsafe { (host_memory(options.allocator)?, host_jobs(options.jobs)?) };
         let helper = if options.helper_path.is_null() {
             None
         } else {
@@ -203,6 +271,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
             }
             metrics::start()?;
             pool::use_host(memory)?;
+            crew::use_jobs(jobs);
             model::use_helper(helper);
             pool::set_decay(options.memory_decay_ms);
             Isa::cap(cap);
@@ -218,7 +287,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// Counts one user of the runtime less. The last one, or the only call when
 /// there was no `inferno_init`, frees every queue, job, session and model that is still
 /// open (their handles become stale), ends every subscription, joins every thread
-/// Inferno owns, forgets what was counted, and takes the log callback, the allocator, the helper's path, the budget, the
+/// Inferno owns, forgets what was counted, and takes the log callback, the allocator, the jobs, the helper's path, the budget, the
 /// decay and the cap of instructions away: memory comes from the system again. The
 /// runtime may be started again afterwards.
 ///
@@ -238,6 +307,7 @@ pub extern "C" fn inferno_shutdown() -> inferno_status {
                 super::queue::free_all() + super::session::free_all() + super::model::free_all();
             metrics::shutdown();
             crew::dismiss();
+            crew::use_jobs(None);
             super::log::remove_sink();
             model::use_helper(None);
             let _ = pool::use_host(None);

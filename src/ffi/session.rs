@@ -111,7 +111,8 @@ pub struct inferno_session_options {
     /// helper threads of Inferno's. They are started when the first session asks for
     /// them, shared by all sessions, asleep while there is nothing to do, and ended
     /// by `inferno_shutdown`. A run that finds them busy goes on without. The
-    /// answers have the same bits whatever this is. More than `INFERNO_MAX_THREADS` is
+    /// answers have the same bits whatever this is. Where the host brought
+    /// `inferno_host_jobs`, its threads are asked instead. More than `INFERNO_MAX_THREADS` is
     /// refused with `INFERNO_STATUS_LIMIT_EXCEEDED`.
     pub threads: u32,
 }
@@ -444,7 +445,8 @@ pub unsafe extern "C" fn inferno_session_bind_output(
 /// Threads: one at a time inside a session; sessions run side by side.
 /// Errors: INVALID_HANDLE, BUSY, INVALID_ARGUMENT, NOT_READY (an open dim),
 /// RUN_FAILED (the text names the node), SHAPE_MISMATCH, DTYPE_MISMATCH,
-/// SIZE_MISMATCH (of a bound output), and those of `inferno_session_prepare`.
+/// SIZE_MISMATCH (of a bound output), DEADLINE_EXCEEDED, CANCELLED, and those of
+/// `inferno_session_prepare`.
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inferno_session_run(
@@ -465,8 +467,75 @@ pub unsafe extern "C" fn inferno_session_run(
     })
 }
 
+/// Goes on with a run of the model for about `budget_ns` nanoseconds, or begins one, on
+/// the calling thread: once a frame, until `*finished` is 1. Then the outputs are
+/// written and the recurrent state moves on, all at once, with the same bits as
+/// `inferno_session_run` gives. Until then the outputs are those of the run before.
+///
+/// A run is done in parts: steps, and rows or columns of long steps. Each is timed,
+/// and begun only when what is left of the budget covers what it took before; in the
+/// first run, what it is estimated to take. At least one part is done in a call, so
+/// that every run comes to its end: a budget that is shorter than the longest part
+/// cannot be met. A step of an operator that Inferno has no kernels for, a recurrent
+/// layer over a sequence, and a loop are one part each.
+///
+/// The inputs belong to the run until it has finished: written meanwhile, through
+/// a view or in bound memory, values of two frames are mixed. So
+/// every call that would change what the run reads, take a view of an input, or
+/// run the session otherwise is answered `INFERNO_STATUS_BUSY` until then;
+/// `inferno_session_cancel` ends the run early, and so do
+/// `inferno_session_reset` and `inferno_session_free`. A run counts once in metrics,
+/// when it has finished, with the time of all its slices.
+///
+/// With `threads` in the session's options, parts are done side by side. The first run
+/// in slices takes the memory for it, which `inferno_model_memory` does not count; later
+/// ones allocate nothing where `inferno_session_run` does not.
+///
+/// Ownership: `*finished` is set to 1 or 0.
+/// Threads: one at a time inside a session; the slices of a run may be done by
+/// different threads.
+/// Errors: INVALID_ARGUMENT, CANCELLED (the run was cancelled, in this call or since
+/// the last one), and those of `inferno_session_run`. The run is then over: nothing
+/// was written, and the next call begins a new one.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inferno_session_run_for(
+    session: *mut inferno_session,
+    budget_ns: u64,
+    finished: *mut i32,
+) -> inferno_status {
+    guard(|| {
+        // SAFETY: the caller gives NULL or a writable `finished`.
+        let finished = unsafe { out("finished", finished) }?;
+        let is_done = resolve(session)?.run_for(Duration::from_nanos(budget_ns))?;
+        finished.write(i32::from(is_done));
+        Ok(())
+    })
+}
+
+/// Asks the run that is under way in a session to end: `inferno_session_run`, or a run
+/// in slices, between its slices, too. It ends with `INFERNO_STATUS_CANCELLED` before
+/// its next step, or its next part in slices; nothing is written, inputs and
+/// recurrent state are as before it, and the session may be used again at once.
+///
+/// A run that has no step left still succeeds. Without a run under way nothing
+/// happens: the next one is not cancelled. A run in slices that is cancelled between
+/// two of them answers so to the next `inferno_session_run_for`, unless another call
+/// that changes or runs the session came first.
+///
+/// Threads: any, while others are inside the session, too; it waits for nobody.
+/// Errors: INVALID_HANDLE.
+/// Since: 0.1.0
+#[unsafe(no_mangle)]
+pub extern "C" fn inferno_session_cancel(session: *mut inferno_session) -> inferno_status {
+    guard(|| {
+        resolve(session)?.cancel();
+        Ok(())
+    })
+}
+
 /// Sets the recurrent state back to zeros and forgets the outputs. Inputs,
-/// shapes and bindings stay.
+/// shapes and bindings stay. A run in slices that is under way is given up.
 ///
 /// Threads: one at a time inside a session.
 /// Errors: INVALID_HANDLE, BUSY.

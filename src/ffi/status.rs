@@ -15,7 +15,7 @@ pub enum inferno_status {
     InvalidArgument = 1,
     /// A handle is NULL, already freed, of another kind, or never was one.
     InvalidHandle = 2,
-    /// Another thread is inside this session.
+    /// Another thread is inside this session, or a run in slices is under way there.
     Busy = 3,
     /// No file, input, output, symbol or metadata entry has that name or index.
     NotFound = 4,
@@ -48,8 +48,8 @@ pub enum inferno_status {
     /// It would go past the hard memory budget of the runtime, a model or a
     /// session: the text gives the need and the budget.
     OutOfBudget = 17,
-    /// Somebody asked for it not to go on: a cancelled job, or one of a queue that
-    /// was freed.
+    /// It was ended early: a run, as `inferno_session_cancel` asked, a job that was
+    /// cancelled, or one of a queue that was freed.
     Cancelled = 18,
     /// A queue holds as many jobs as it may: wait for some, and free them.
     QueueFull = 19,

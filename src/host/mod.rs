@@ -1,14 +1,16 @@
-//! What the host may bring: its files and its memory. Owned, safe values. And its
-//! clock.
+//! What the host may bring: its files, its memory and its jobs. Owned, safe values.
+//! And its clock.
 
 mod clock;
 mod identity;
+mod jobs;
 mod mapped;
 mod memory;
 mod reader;
 
 pub use clock::Clock;
 pub use identity::Identity;
+pub use jobs::{HostJobs, JobFn, RunFn};
 pub use mapped::MappedFile;
 pub use memory::{AllocFn, FreeFn, HostMemory};
 pub(crate) use reader::io_error;

@@ -1,6 +1,12 @@
 //! The processor's floating-point state around a run and its steps.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+
+thread_local! {
+    /// The host's mode, while this thread is in a mode of ours.
+    static HOSTS: Cell<Option<Mode>> = const { Cell::new(None) };
+}
 
 /// While it lives, results and inputs of this thread's arithmetic that are
 /// denormal count as zero: they cost a hundred cycles each, and decaying states
@@ -10,6 +16,7 @@ use std::marker::PhantomData;
 #[must_use]
 pub struct FlushToZero {
     outer: Mode,
+    hosts: Option<Mode>,
     /// Of this thread only.
     of: PhantomData<*const ()>,
 }
@@ -17,15 +24,24 @@ pub struct FlushToZero {
 impl FlushToZero {
     /// From now on.
     pub fn begin() -> FlushToZero {
-        let outer = read();
+        let (outer, hosts) = (read(), HOSTS.get());
+        HOSTS.set(hosts.or(Some(outer)));
         write(outer | FLUSH);
-        FlushToZero { outer, of: PhantomData }
+        FlushToZero { outer, hosts, of: PhantomData }
+    }
+
+    /// Goes back to the host's mode, for what the host does on this thread.
+    pub fn lift() -> FlushToZero {
+        let (outer, hosts) = (read(), HOSTS.take());
+        write(hosts.unwrap_or(outer));
+        FlushToZero { outer, hosts, of: PhantomData }
     }
 }
 
 impl Drop for FlushToZero {
     fn drop(&mut self) {
         write(self.outer);
+        HOSTS.set(self.hosts);
     }
 }
 
@@ -122,6 +138,13 @@ mod tests {
                 assert_eq!(half(), 0.0);
             }
             assert_eq!(half(), 0.0, "an inner one does not end it");
+            {
+                let _hosts = FlushToZero::lift();
+                assert!(half() > 0.0, "the host's own mode");
+                let _again = FlushToZero::begin();
+                assert_eq!(half(), 0.0);
+            }
+            assert_eq!(half(), 0.0);
             assert!(black_box(f32::NAN).is_nan() && black_box(-0.0f32).is_sign_negative());
             let caught = std::panic::catch_unwind(|| {
                 let _mode = FlushToZero::begin();

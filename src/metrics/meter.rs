@@ -231,7 +231,20 @@ impl Begun {
     }
 }
 
+impl Begun {
+    /// The same run, which earlier slices spent so many ticks on.
+    pub fn after(self, spent: u64) -> Begun {
+        Begun { at: self.at.wrapping_sub(spent), ..self }
+    }
+}
+
 impl SessionMeter {
+    /// A slice of a run ends here; the ticks that it and those before it took.
+    pub fn spent(&self, begun: Begun) -> u64 {
+        let ticks = self.clock.now().wrapping_sub(begun.at);
+        if begun.switches == 0 || ticks > i64::MAX as u64 { 0 } else { ticks }
+    }
+
     /// A run begins. One thread at a time.
     #[inline]
     pub fn begin(&self) -> Begun {

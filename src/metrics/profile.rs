@@ -77,12 +77,30 @@ pub fn now() -> u64 {
 
 /// The step that is compiled at this address began then and has ended.
 pub fn note(address: usize, begun: u64, describe: impl FnOnce() -> Step) {
+    note_part(address, begun, true, describe);
+}
+
+/// As [`note`], of a part of a step, which may be its last one.
+pub fn note_part(address: usize, begun: u64, is_last: bool, describe: impl FnOnce() -> Step) {
     RECORDER.with_borrow_mut(|recorder| {
         if let Some(recorder) = recorder {
             let end = recorder.clock.now();
-            recorder.note(address, begun, end, describe);
+            recorder.note(address, [begun, end], is_last, describe);
         }
     });
+}
+
+/// Does what is not of this thread's run.
+pub fn aside<T>(work: impl FnOnce() -> T) -> T {
+    struct Back(bool, Option<ManuallyDrop<Box<Recorder>>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            IS_ON.set(self.0);
+            RECORDER.with_borrow_mut(|place| *place = self.1.take());
+        }
+    }
+    let _back = Back(IS_ON.replace(false), RECORDER.with_borrow_mut(Option::take));
+    work()
 }
 
 impl Recorder {
@@ -97,7 +115,13 @@ impl Recorder {
         }
     }
 
-    fn note(&mut self, address: usize, begun: u64, end: u64, describe: impl FnOnce() -> Step) {
+    fn note(
+        &mut self,
+        address: usize,
+        [begun, end]: [u64; 2],
+        is_last: bool,
+        describe: impl FnOnce() -> Step,
+    ) {
         let entries = &mut self.entries;
         let at = *self.places.entry(address).or_insert_with(|| {
             entries.push(Entry { step: describe(), count: 0, total_ns: 0, max_ns: 0 });
@@ -105,7 +129,7 @@ impl Recorder {
         });
         if self.is_profiling {
             let (entry, ns) = (&mut self.entries[at], self.clock.ns(end.saturating_sub(begun)));
-            entry.count += 1;
+            entry.count += u64::from(is_last);
             entry.total_ns += ns;
             entry.max_ns = entry.max_ns.max(ns);
         }
@@ -126,19 +150,22 @@ impl Recorder {
     }
 }
 
-/// Runs `run` watched, with the recorder of its session.
+/// Runs `run` watched, with the recorder of its session: a run, or a slice of one that
+/// may be the first.
 pub fn watched<T>(
     meter: &SessionMeter,
     begun: Begun,
+    is_first: bool,
     slot: &mut Option<Box<Recorder>>,
     run: impl FnOnce() -> T,
 ) -> T {
     let mut recorder = slot.take().unwrap_or_else(|| Box::new(Recorder::new()));
-    recorder.spans.clear();
+    let before = if is_first { 0 } else { recorder.spans.len() };
+    recorder.spans.truncate(before);
     recorder.is_profiling = begun.is_profiled();
-    recorder.runs += u64::from(recorder.is_profiling);
+    recorder.runs += u64::from(recorder.is_profiling && is_first);
     // (Whatever way the run ends.)
-    let mut back = Back { slot, meter, begun };
+    let mut back = Back { slot, meter, begun, before };
     RECORDER.with_borrow_mut(|place| *place = Some(ManuallyDrop::new(recorder)));
     IS_ON.set(true);
     let ran = run();
@@ -150,6 +177,8 @@ struct Back<'a> {
     slot: &'a mut Option<Box<Recorder>>,
     meter: &'a SessionMeter,
     begun: Begun,
+    /// Spans that are told already.
+    before: usize,
 }
 
 impl Back<'_> {
@@ -164,7 +193,7 @@ impl Back<'_> {
             let step = |(at, begin, end): &(usize, u64, u64)| {
                 Span::new(recorder.entries[*at].step.name.clone(), Category::Step, *begin, *end)
             };
-            let steps = recorder.spans.iter().map(step);
+            let steps = recorder.spans[self.before..].iter().map(step);
             self.meter.collector().hub.trace.add(std::iter::once(run).chain(steps));
         }
         *self.slot = recorder;
@@ -273,9 +302,9 @@ mod tests {
     fn steps_add_up_and_those_within_do_not_count_twice() {
         let mut recorder = Recorder { is_profiling: true, runs: 2, ..Recorder::new() };
         for _ in 0..2 {
-            recorder.note(1, 0, 3_000_000, || step("product", true));
-            recorder.note(2, 0, 4_000_000, || step("Region \"a\"", false));
-            recorder.note(3, 0, 6_000_000, || step("Loop", false));
+            recorder.note(1, [0, 3_000_000], true, || step("product", true));
+            recorder.note(2, [0, 4_000_000], true, || step("Region \"a\"", false));
+            recorder.note(3, [0, 6_000_000], true, || step("Loop", false));
         }
         let shares = Shares::of(&recorder);
         assert_eq!(shares.by_time[0].step.name.as_ref(), "Loop");

@@ -1,5 +1,7 @@
 //! The general program: tract's operators, one step a node.
 
+mod slice;
+
 use super::Value;
 use super::arena;
 use super::indices::IndexChecks;
@@ -12,9 +14,10 @@ use crate::model::codegen;
 use crate::panics;
 use crate::pool::Scope;
 use crate::work;
+use slice::Course;
 use std::sync::Arc;
 use tract_onnx::prelude::{
-    IntoRunnable, TValue, TVec, TractError, TypedModel, TypedNode, TypedSimplePlan,
+    IntoRunnable, TValue, TVec, TractError, TractResult, TypedModel, TypedNode, TypedSimplePlan,
     TypedSimpleState,
 };
 use tract_onnx::tract_core::plan::eval;
@@ -57,6 +60,7 @@ impl General {
             large: self.large.clone(),
             memory_bytes: self.memory_bytes,
             args: TVec::new(),
+            course: None,
         })
     }
 }
@@ -93,6 +97,8 @@ pub struct GeneralState {
     threads: usize,
     inner: TypedSimpleState,
     args: TVec<TValue>,
+    /// From the first run in slices on.
+    course: Option<Box<Course>>,
 }
 
 impl GeneralState {
@@ -110,14 +116,19 @@ impl GeneralState {
         let outcome = self.steps(&mut kept);
         let outcome = scope.settle().and(outcome);
         if outcome.is_err() {
-            // What the failed run left behind must not be seen by the next.
-            let left = std::mem::replace(&mut self.inner, spawn(&self.plan, self.threads)?);
-            if kept {
-                // A thread that will never go on stands in the middle of it.
-                std::mem::forget(left);
-            }
+            self.renew(kept)?;
         }
         outcome?.into_iter().map(Value::from_run).collect()
+    }
+
+    /// What a failed run left behind must not be seen by the next.
+    fn renew(&mut self, kept: bool) -> Result<()> {
+        let left = std::mem::replace(&mut self.inner, spawn(&self.plan, self.threads)?);
+        if kept {
+            // A thread that will never go on stands in the middle of it.
+            std::mem::forget(left);
+        }
+        Ok(())
     }
 
     fn steps(&mut self, kept: &mut bool) -> Result<TVec<TValue>> {
@@ -148,22 +159,9 @@ impl GeneralState {
                 outcome
             })
         });
-        let failed = match outcome {
-            Ok(Ok(outputs)) => {
-                self.forget_inputs();
-                return Ok(outputs);
-            }
-            Ok(Err(e)) => match e.downcast_ref::<Error>() {
-                Some(ours) => ours.clone(),
-                None => error::run_failed(format!("{e:#}")),
-            },
-            // Operators assert on values they cannot take.
-            Err(panic) => error::run_failed(format!("it refused its values: {panic}")),
-        };
-        Err(match at {
-            Some(id) => failed.at(format_args!("node {}", self.inner.model().node(id))),
-            None => failed.at("a run"),
-        })
+        let outputs = named(outcome, at, self.inner.model())?;
+        self.forget_inputs();
+        Ok(outputs)
     }
 
     /// An input that no step reads stays where the run was given it.
@@ -174,4 +172,25 @@ impl GeneralState {
             }
         }
     }
+}
+
+/// What came of steps, of which the one at a node failed.
+fn named<T>(
+    outcome: Result<TractResult<T>, String>,
+    at: Option<usize>,
+    model: &TypedModel,
+) -> Result<T> {
+    let failed = match outcome {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(e)) => match e.downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => error::run_failed(format!("{e:#}")),
+        },
+        // Operators assert on values they cannot take.
+        Err(panic) => error::run_failed(format!("it refused its values: {panic}")),
+    };
+    Err(match at {
+        Some(id) => failed.at(format_args!("node {}", model.node(id))),
+        None => failed.at("a run"),
+    })
 }

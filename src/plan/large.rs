@@ -52,10 +52,18 @@ impl LargeSteps {
         step: impl FnOnce(&EvalContext<'_>) -> TractResult<TVec<TValue>> + Send,
     ) -> TractResult<TVec<TValue>> {
         let EvalContext { session, node_id, symbols, scenario, seating, .. } = *ctx;
-        let step = || {
+        self.apart(kept, || {
             // Nothing of ours is shared by a turn, and what is could not move.
             step(&EvalContext { session, node_id, symbols, scenario, seating, shared: None })
-        };
+        })
+    }
+
+    /// The same of a step that brings what it needs.
+    pub(super) fn apart<T: Send>(
+        &self,
+        kept: &mut bool,
+        step: impl FnOnce() -> TractResult<T> + Send,
+    ) -> TractResult<T> {
         let budget = Budget { memory_bytes: self.memory_bytes, time: Duration::ZERO };
         let mut ended = false;
         let outcome = work::to_its_end(budget, "a large step", || {

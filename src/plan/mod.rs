@@ -12,6 +12,7 @@ mod kept;
 mod large;
 mod program;
 mod region;
+mod slice;
 mod value;
 
 #[cfg(all(test, feature = "capi"))]
@@ -25,4 +26,5 @@ pub use feed::Given;
 pub use general::GeneralState;
 pub use program::{DirectState, Program, State};
 pub use region::Inputs;
+pub use slice::Slice;
 pub use value::Value;

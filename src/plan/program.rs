@@ -6,7 +6,8 @@
 use super::feed::{Fed, Feed, Given, Origin, fed};
 use super::general::{General, GeneralState, unsupported};
 use super::kept;
-use super::region::{self, Inputs, Region, Team};
+use super::region::{self, Inputs, Region, Slices, Team};
+use super::slice::Slice;
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero};
 use crate::model::{Imported, Model, Specialisation};
@@ -74,6 +75,12 @@ impl Direct {
             let origins = (0..region.inputs().len()).map(Origin::Given).collect();
             Direct { region, feeds: Vec::new(), origins }
         }))
+    }
+
+    /// Makes what is made of inputs.
+    fn feed(&self, inputs: &dyn Given, fed: &mut [Aligned]) -> Result<()> {
+        let mut feeds = self.feeds.iter().zip(fed);
+        feeds.try_for_each(|(feed, to)| feed.run(inputs, to))
     }
 
     /// Bytes between inputs and outputs.
@@ -187,7 +194,7 @@ impl Program {
                 let team = (threads > 1).then(|| Team::new(region, threads)).transpose();
                 scope.settle()?;
                 let (direct, arena) = (direct.clone(), arena?);
-                State::Direct(DirectState { direct, arena, fed: fed?, team: team? })
+                State::Direct(DirectState { direct, arena, fed: fed?, team: team?, slices: None })
             }
         })
     }
@@ -216,6 +223,8 @@ pub struct DirectState {
     arena: Aligned,
     fed: Vec<Aligned>,
     team: Option<Team>,
+    /// From the first run in slices on.
+    slices: Option<Box<Slices>>,
 }
 
 impl DirectState {
@@ -227,16 +236,52 @@ impl DirectState {
     /// When an input of floats has another size than its shape.
     pub fn run(&mut self, inputs: &dyn Given) -> Result<()> {
         let _mode = FlushToZero::begin();
-        let DirectState { direct, arena, fed, team } = self;
-        for (feed, to) in direct.feeds.iter().zip(fed.iter_mut()) {
-            feed.run(inputs, to)?;
-        }
+        let DirectState { direct, arena, fed, team, .. } = self;
+        direct.feed(inputs, fed)?;
         direct.region.run(&Read { direct, given: inputs, fed }, arena, team.as_mut())
     }
 
-    /// Bytes that its threads take besides.
+    /// Goes on with a run for as long as `slice` says, or begins one; whether it has come
+    /// to its end. The inputs stay the same until then. After a failure the next slice
+    /// begins a run.
+    ///
+    /// # Panics
+    ///
+    /// As [`DirectState::run`].
+    pub fn run_slice(&mut self, inputs: &dyn Given, slice: &mut Slice) -> Result<bool> {
+        let _mode = FlushToZero::begin();
+        let DirectState { direct, arena, fed, team, slices } = self;
+        let slices = match slices {
+            Some(slices) => slices,
+            none => none.insert(Box::new(Slices::new(&direct.region, team.is_some())?)),
+        };
+        if slices.are_at_start() {
+            direct.feed(inputs, fed)?;
+        }
+        let read = Read { direct, given: inputs, fed };
+        let outcome = direct.region.run_slice(&read, arena, team.as_mut(), slices, slice);
+        if !matches!(outcome, Ok(false)) {
+            slices.restart();
+        }
+        outcome
+    }
+
+    /// Whether nothing of a run in slices is done.
+    pub fn is_at_start(&self) -> bool {
+        self.slices.as_ref().is_none_or(|slices| slices.are_at_start())
+    }
+
+    /// The next slice begins a run.
+    pub fn restart(&mut self) {
+        if let Some(slices) = &mut self.slices {
+            slices.restart();
+        }
+    }
+
+    /// Bytes that its threads, and slices, take besides.
     pub fn team_bytes(&self) -> u64 {
         self.team.as_ref().map_or(0, Team::bytes)
+            + self.slices.as_ref().map_or(0, |slices| slices.bytes())
     }
 
     /// How many outputs there are; all are of floats.

@@ -8,6 +8,7 @@ use crate::metrics::profile::Recorder;
 use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
 use crate::plan::{Program, State, Value};
 use crate::tensor::{DType, Data, Shape, View};
+use crate::work::Stop;
 use std::sync::Arc;
 
 /// Where an input's value comes from.
@@ -67,6 +68,17 @@ pub struct Inner {
     threads: usize,
     /// The times of steps, once a run was watched.
     pub(super) recorder: Option<Box<Recorder>>,
+    /// Whether a run is under way, and is to end.
+    pub(super) stop: Arc<Stop>,
+    /// A run in slices that has begun.
+    pub(super) sliced: Option<Sliced>,
+}
+
+/// A run in slices that has begun.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sliced {
+    /// Ticks that its slices took.
+    pub(super) spent: u64,
 }
 
 impl Inner {
@@ -117,6 +129,8 @@ impl Inner {
             compiled: None,
             threads,
             recorder: None,
+            stop: Arc::default(),
+            sliced: None,
         };
         inner.derive_shapes();
         if inner.inputs.iter().all(|i| i.shape.is_some()) {
@@ -128,6 +142,42 @@ impl Inner {
     /// After a panic inside a run: the program's state may be half way.
     pub(super) fn recover(&mut self) {
         self.compiled = None;
+        self.sliced = None;
+        self.stop.end();
+    }
+
+    /// Whether what a run reads may be changed: it may not while one is under way, in
+    /// slices. One that was cancelled is given up.
+    pub(super) fn at_rest(&mut self) -> Result<()> {
+        match self.sliced {
+            Some(_) if self.stop.is_cancelled() => self.give_up(),
+            None => {}
+            Some(_) => {
+                return Err(error::busy(
+                    "a run in slices is under way: expected inferno_session_run_for until it has \
+                     finished, or inferno_session_cancel",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a run in slices that has begun.
+    pub(super) fn give_up(&mut self) {
+        if self.sliced.take().is_some() {
+            self.stop.end();
+            let begins_again = match self.compiled.as_mut().map(|compiled| &mut compiled.state) {
+                Some(State::General(state)) => state.restart().is_ok(),
+                Some(State::Direct(state)) => {
+                    state.restart();
+                    true
+                }
+                None => true,
+            };
+            if !begins_again {
+                self.compiled = None;
+            }
+        }
     }
 
     fn port(&self, index: usize) -> Result<&PortInfo> {
@@ -136,6 +186,7 @@ impl Inner {
 
     /// Sets the dims of an input.
     pub fn set_shape(&mut self, index: usize, shape: &Shape) -> Result<()> {
+        self.at_rest()?;
         let port = self.port(index)?;
         port.accepts(shape)?;
         let name = &port.name;
@@ -219,6 +270,7 @@ impl Inner {
 
     /// A writable view of an input.
     pub fn input(&mut self, index: usize) -> Result<View<'_>> {
+        self.at_rest()?;
         let port = self.port(index)?;
         let (name, dtype) = (port.name.clone(), port.dtype);
         let refused = |why: &str| Err(error::unsupported(format!("input {name:?} {why}")));
@@ -282,6 +334,7 @@ impl Inner {
 
     /// Replaces the value, and with it the shape, of an input.
     pub fn set_input(&mut self, index: usize, value: Value) -> Result<()> {
+        self.at_rest()?;
         let port = self.port(index)?;
         check(port, value.dtype(), value.shape())?;
         if matches!(self.inputs[index].role, Role::Constant) {
@@ -303,6 +356,7 @@ impl Inner {
 
     /// Binds an input to the host's memory, or to ours again.
     pub fn bind_input(&mut self, index: usize, bound: Option<BoundInput>) -> Result<()> {
+        self.at_rest()?;
         let port = self.port(index)?;
         let name = port.name.clone();
         let refused = |why: &str| Err(error::unsupported(format!("input {name:?} {why}")));
@@ -321,6 +375,7 @@ impl Inner {
 
     /// Binds an output to the host's memory, or undoes it.
     pub fn bind_output(&mut self, index: usize, bound: Option<BoundOutput>) -> Result<()> {
+        self.at_rest()?;
         let port = port("output", self.model.outputs(), index)?;
         if let Some(bound) = &bound {
             check(port, bound.dtype(), bound.shape())?;
@@ -367,8 +422,9 @@ impl Inner {
         Some(arena + team + inputs.chain(outputs).map(bytes).sum::<u64>())
     }
 
-    /// Recurrent state to zeros, outputs forgotten.
+    /// Recurrent state to zeros, outputs forgotten; a run in slices is given up.
     pub fn reset(&mut self) -> Result<()> {
+        self.give_up();
         for pair in &self.pairs {
             self.inputs[pair.input].value = None;
         }

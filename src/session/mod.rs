@@ -10,6 +10,7 @@ mod inner;
 mod need;
 mod recurrent;
 mod run;
+mod slice;
 
 pub use bind::{BoundInput, BoundOutput};
 
@@ -24,12 +25,13 @@ pub(crate) use inner::check;
 pub use need::{Need, need};
 
 use crate::crew;
-use crate::error::{self, Kind, Result};
+use crate::error::{self, Error, Kind, Result};
 use crate::metrics::{Begun, SessionMeter, profile};
 use crate::model::Model;
 use crate::plan::Value;
 use crate::pool::{Account, Budget, Charge, Scope};
 use crate::tensor::Shape;
+use crate::work::Stop;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
@@ -52,6 +54,7 @@ pub struct SessionOptions {
 /// One execution context.
 pub struct Session {
     inner: Mutex<Inner>,
+    stop: Arc<Stop>,
     meter: SessionMeter,
     /// The last to go: all else is credited to it.
     account: Account,
@@ -69,6 +72,7 @@ impl Entered<'_> {
     /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
     /// What a run of the same shapes held before has to be within the budgets.
     pub fn run(&mut self, time: Duration) -> Result<()> {
+        self.inner.at_rest()?;
         run(&mut self.inner, self.account, time)
     }
 
@@ -85,13 +89,19 @@ impl Entered<'_> {
 
 /// Runs once, where what it takes is credited to `account`.
 fn run(inner: &mut Inner, account: &Account, time: Duration) -> Result<()> {
+    expect(inner, account)?;
+    inner.run(time)?;
+    inner.ran_within(account.most_bytes());
+    Ok(())
+}
+
+/// A run begins: what one of the same shapes held has to be within the budgets.
+fn expect(inner: &mut Inner, account: &Account) -> Result<()> {
     inner.prepare()?;
     if let Some(need) = inner.run_bytes() {
         account.expect(need)?;
     }
     account.watch();
-    inner.run(time)?;
-    inner.ran_within(account.most_bytes());
     Ok(())
 }
 
@@ -129,7 +139,8 @@ impl Session {
             // What could not be refused counts now.
             made.and_then(|inner| scope.settle().map(|()| inner)).map_err(|e| e.at(name))?
         };
-        Ok(Session { inner: Mutex::new(inner), meter, account })
+        let stop = inner.stop.clone();
+        Ok(Session { inner: Mutex::new(inner), stop, meter, account })
     }
 
     /// Whom what it holds is credited to.
@@ -146,19 +157,23 @@ impl Session {
     /// Enters, runs once within `time` (zero: for ever), and leaves. Nothing
     /// changes when it fails.
     pub fn run(&self, time: Duration) -> Result<()> {
-        let mut inner = self.lock().inspect_err(|e| {
-            if e.kind() == Kind::Busy {
-                self.meter.busy();
-            }
-        })?;
+        let mut inner = self.lock().and_then(rested).inspect_err(|e| self.sent_away(e))?;
         let begun = self.meter.begin();
+        self.stop.begin();
         let outcome = match begun.is_watched() {
             false => self.run_inside(&mut inner, time),
             true => self.run_watched(&mut inner, begun, time),
         };
+        self.stop.end();
         // (Here, where nobody else is: the cells are this thread's.)
         self.meter.end(begun, outcome.as_ref().err());
         outcome
+    }
+
+    fn sent_away(&self, e: &Error) {
+        if e.kind() == Kind::Busy {
+            self.meter.busy();
+        }
     }
 
     fn run_inside(&self, inner: &mut Inner, time: Duration) -> Result<()> {
@@ -174,9 +189,14 @@ impl Session {
     fn run_watched(&self, inner: &mut Inner, begun: Begun, time: Duration) -> Result<()> {
         let mut recorder = inner.recorder.take();
         let run = || self.run_inside(inner, time);
-        let outcome = profile::watched(&self.meter, begun, &mut recorder, run);
+        let outcome = profile::watched(&self.meter, begun, true, &mut recorder, run);
         inner.recorder = recorder;
         outcome
+    }
+
+    /// Asks the run that is under way, if there is one, to end. From any thread.
+    pub fn cancel(&self) {
+        self.stop.cancel();
     }
 
     /// What its runs are counted by.
@@ -200,6 +220,12 @@ impl Session {
             }
         }
     }
+}
+
+/// The inside of a session, when no run is under way there.
+fn rested(mut inner: MutexGuard<'_, Inner>) -> Result<MutexGuard<'_, Inner>> {
+    inner.at_rest()?;
+    Ok(inner)
 }
 
 const _: () = {

@@ -91,6 +91,7 @@ impl Inner {
 
     /// Takes a saved state back, whole or not at all.
     pub fn restore_state(&mut self, bytes: &[u8]) -> Result<()> {
+        self.at_rest()?;
         if self.pairs.is_empty() && bytes.is_empty() {
             return Ok(());
         }

@@ -4,25 +4,40 @@ use super::BoundOutput;
 use super::inner::{Compiled, Inner, Input, Output, Role};
 use super::recurrent::Pair;
 use crate::error::{self, Result};
-use crate::plan::{DirectState, GeneralState, Given, Inputs, Program, State, Value};
+use crate::plan::{DirectState, GeneralState, Given, Inputs, Program, Slice, State, Value};
 use crate::pool::Scope;
 use crate::tensor::DType;
-use crate::work::Deadline;
+use crate::work::within_limits;
 use std::time::Duration;
 
 impl Inner {
     /// Runs once, within `time` (zero: for ever). Nothing changes when it fails.
     pub(super) fn run(&mut self, time: Duration) -> Result<()> {
         self.prepare()?;
-        let _deadline = Deadline::after(time);
+        let stop = self.stop.clone();
+        let all = within_limits(time, &stop, || self.go_on(None))?;
+        debug_assert!(all, "a run without slices has none left");
+        Ok(())
+    }
+
+    /// Goes on with a run for as long as `slice` says, or begins one; whether it has come
+    /// to its end. After a failure the next slice begins a run.
+    pub(super) fn run_slice(&mut self, slice: &mut Slice) -> Result<bool> {
+        self.prepare()?;
+        let stop = self.stop.clone();
+        within_limits(Duration::ZERO, &stop, || self.go_on(Some(slice)))
+    }
+
+    /// A run, or a slice of one.
+    fn go_on(&mut self, slice: Option<&mut Slice>) -> Result<bool> {
         let scope = Scope::open(u64::MAX);
         let Some(mut compiled) = self.compiled.take() else {
             return Err(error::internal("a run without a program"));
         };
         let Compiled { program, state, .. } = &mut compiled;
         let outcome = match state {
-            State::Direct(state) => self.run_direct(program, state, &scope),
-            State::General(state) => self.run_general(program, state, &scope),
+            State::Direct(state) => self.run_direct(program, state, &scope, slice),
+            State::General(state) => self.run_general(program, state, &scope, slice),
         };
         self.compiled = Some(compiled);
         outcome
@@ -34,7 +49,23 @@ impl Inner {
         program: &Program,
         state: &mut GeneralState,
         scope: &Scope<'_>,
-    ) -> Result<()> {
+        slice: Option<&mut Slice>,
+    ) -> Result<bool> {
+        if !state.is_under_way() {
+            self.read_inputs(program, state)?;
+        }
+        let results = match slice {
+            None => Some(state.run()?),
+            Some(slice) => state.run_slice(slice)?,
+        };
+        match results {
+            None => scope.settle().map(|()| false),
+            Some(results) => self.commit(results, scope).map(|()| true),
+        }
+    }
+
+    /// Hands the inputs of a run over.
+    fn read_inputs(&mut self, program: &Program, state: &mut GeneralState) -> Result<()> {
         for index in 0..self.inputs.len() {
             self.value(index)?;
             let input = &mut self.inputs[index];
@@ -49,8 +80,7 @@ impl Inner {
             let value = self.inputs[*index].value.as_ref();
             state.arg(value.ok_or_else(|| error::internal("an input without a value"))?);
         }
-        let results = state.run()?;
-        self.commit(results, scope)
+        Ok(())
     }
 
     /// Hands the results on: checked first, then bound buffers, outputs, state.
@@ -93,7 +123,33 @@ impl Inner {
         program: &Program,
         state: &mut DirectState,
         scope: &Scope<'_>,
-    ) -> Result<()> {
+        slice: Option<&mut Slice>,
+    ) -> Result<bool> {
+        let mut made = Vec::new();
+        if slice.is_none() || state.is_at_start() {
+            self.make_inputs(program)?;
+            made = self.make_outputs(state)?;
+        }
+        let read = Read { places: program.inputs(), inputs: &self.inputs };
+        if let Some(slice) = slice {
+            if !state.run_slice(&read, slice)? {
+                return scope.settle().map(|()| false);
+            }
+            made = self.make_outputs(state)?;
+        } else {
+            state.run(&read)?;
+        }
+        // The last boundary: from here on nothing fails.
+        scope.settle()?;
+        for (index, value) in made {
+            self.outputs[index].set(Some(value));
+        }
+        hand_on(state, &mut self.inputs, &mut self.outputs, &self.pairs);
+        Ok(true)
+    }
+
+    /// Makes the values of inputs that are not there yet.
+    fn make_inputs(&mut self, program: &Program) -> Result<()> {
         for index in program.inputs() {
             if !is_there(&self.inputs[*index]) {
                 let value = self.value(*index)?;
@@ -106,6 +162,12 @@ impl Inner {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The values of outputs that are not there yet, with their places. Fails when what
+    /// a run gives does not fit where it is to go.
+    fn make_outputs(&self, state: &DirectState) -> Result<Vec<(usize, Value)>> {
         if state.output_count() != self.outputs.len() {
             return Err(error::internal(format!("{} outputs come of a run", state.output_count())));
         }
@@ -127,14 +189,7 @@ impl Inner {
                 return Err(error::internal("a state of another shape than its output"));
             }
         }
-        state.run(&Read { places: program.inputs(), inputs: &self.inputs })?;
-        // The last boundary: from here on nothing fails.
-        scope.settle()?;
-        for (index, value) in made {
-            self.outputs[index].set(Some(value));
-        }
-        hand_on(state, &mut self.inputs, &mut self.outputs, &self.pairs);
-        Ok(())
+        Ok(made)
     }
 
     /// Whether the program is one region, and all that a run reads and writes is
@@ -157,12 +212,11 @@ impl Inner {
 
     /// Over the memory of inputs and outputs, and an arena. Nothing is allocated.
     pub(super) fn run_at_hand(&mut self, time: Duration) -> Result<()> {
-        let Inner { inputs, outputs, pairs, compiled, .. } = self;
+        let Inner { inputs, outputs, pairs, compiled, stop, .. } = self;
         let Some(Compiled { program, state: State::Direct(state), .. }) = compiled else {
             return Err(error::internal("a run without a region"));
         };
-        let _deadline = (!time.is_zero()).then(|| Deadline::after(time));
-        state.run(&Read { places: program.inputs(), inputs })?;
+        within_limits(time, stop, || state.run(&Read { places: program.inputs(), inputs }))?;
         hand_on(state, inputs, outputs, pairs);
         Ok(())
     }

@@ -35,6 +35,7 @@ static struct outputs {
         unsigned char tail[64];
     } counted;
     uint64_t number;
+    int32_t finished;
     unsigned char buffer[64];
 } out, before;
 
@@ -103,6 +104,8 @@ static void refused(inferno_status got, inferno_status expected, const char *par
     X(inferno_session_bind_output(s, 0, &good))                                   \
     X(inferno_session_bind_output(s, 0, NULL))                                    \
     X(inferno_session_run(s, NULL))                                               \
+    X(inferno_session_run_for(s, 1, &out.finished))                               \
+    X(inferno_session_cancel(s))                                                  \
     X(inferno_session_reset(s))                                                   \
     X(inferno_session_state_size(s, &out.count))                                  \
     X(inferno_session_copy_state(s, out.buffer, sizeof out.buffer))               \
@@ -321,6 +324,13 @@ static void plain_free(void *user_data, void *block, size_t size_bytes, size_t a
     free(block);
 }
 
+static void plain_jobs(void *user_data, uint32_t count, inferno_job_function job, void *job_data) {
+    (void)user_data;
+    for (uint32_t i = 0; i < count; i++) {
+        job(job_data, i);
+    }
+}
+
 static void ignore_report(void *user_data, const inferno_metrics *now,
                           const inferno_metrics *lately) {
     (void)user_data, (void)now, (void)lately;
@@ -407,6 +417,13 @@ static void sized_structs(void) {
     REFUSED(inferno_init(&runtime.now), INVALID_ARGUMENT, "allocator.alloc");
     allocator.now = (inferno_allocator){sizeof allocator.now, NULL, plain_alloc, NULL};
     REFUSED(inferno_init(&runtime.now), INVALID_ARGUMENT, "allocator.free");
+    runtime.now.allocator = NULL;
+
+    GROWN(inferno_host_jobs) jobs = {.now = {sizeof(inferno_host_jobs), NULL, plain_jobs}};
+    runtime.now.jobs = &jobs.now;
+    BAD_STRUCT(inferno_host_jobs, jobs, inferno_init(&runtime.now), CHECK_OK(inferno_shutdown()));
+    jobs.now = (inferno_host_jobs){sizeof jobs.now, NULL, NULL};
+    REFUSED(inferno_init(&runtime.now), INVALID_ARGUMENT, "jobs.run");
 
     GROWN(inferno_session_options) options = {0};
     inferno_session_options_init(&options.now, sizeof options.now);
@@ -1167,6 +1184,8 @@ static void session_calls(void) {
     /* The batch is not known. */
     REFUSED(inferno_session_prepare(open_dims), NOT_READY, "batch");
     REFUSED(inferno_session_run(open_dims, NULL), NOT_READY, "batch");
+    REFUSED(inferno_session_run_for(open_dims, 1, &out.finished), NOT_READY, "batch");
+    REFUSED(inferno_session_run_for(session, 1, NULL), INVALID_ARGUMENT, "finished");
     REFUSED(inferno_session_input(open_dims, 0, &out.tensor), NOT_READY, "batch");
 
     inferno_run_options run;

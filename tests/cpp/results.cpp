@@ -120,6 +120,37 @@ void sets_and_binds() {
   CHECK(session.output<float>(0).error().code() == INFERNO_STATUS_NOT_READY);
 }
 
+void in_order(void*, std::uint32_t count, inferno_job_function job, void* job_data) {
+  for (std::uint32_t i = 0; i < count; ++i) job(job_data, i);
+}
+
+void runs_in_slices() {
+  inferno::session session = make_session(make_model(), 1);
+  CHECK(session.set_input(0, zero, {1, 64}));
+  int slices = 1;
+  while (true) {
+    const auto finished = session.run_for(std::chrono::nanoseconds(1));
+    CHECK(finished);
+    if (!finished || *finished) break;
+    CHECK(session.run().code() == INFERNO_STATUS_BUSY);
+    ++slices;
+  }
+  CHECK(slices > 1);
+  CHECK(digit(*session.output<float>(0)) == 0);
+  CHECK(!*session.run_for(std::chrono::nanoseconds(-1)));
+  CHECK(session.cancel());
+  CHECK(session.run_for(std::chrono::seconds(1)).error().code() == INFERNO_STATUS_CANCELLED);
+  CHECK(*session.run_for(std::chrono::seconds(60)));
+  CHECK(inferno::session().run_for(std::chrono::seconds(1)).error().code() ==
+        INFERNO_STATUS_INVALID_HANDLE);
+  CHECK(inferno::session().cancel().code() == INFERNO_STATUS_INVALID_HANDLE);
+
+  const inferno_host_jobs jobs{sizeof(inferno_host_jobs), nullptr, in_order};
+  const auto options = inferno::runtime_options().with_jobs(jobs);
+  CHECK(options.c_options().jobs->run == in_order);
+  CHECK(inferno::runtime_options().c_options().jobs == nullptr);
+}
+
 void keeps_state() {
   inferno::session session = make_session(make_model(), 1);
   auto saved = session.save_state();
@@ -431,6 +462,7 @@ int main() {
   describes();
   classifies();
   sets_and_binds();
+  runs_in_slices();
   keeps_state();
   refuses();
   moves();

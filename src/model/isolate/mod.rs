@@ -245,7 +245,7 @@ fn held_against(kind: Kind) -> bool {
 }
 
 /// The kinds in the order of their statuses in C, from 1.
-pub(crate) const KINDS: [Kind; 17] = [
+pub(crate) const KINDS: [Kind; 18] = [
     Kind::InvalidArgument,
     Kind::InvalidHandle,
     Kind::Busy,
@@ -263,4 +263,5 @@ pub(crate) const KINDS: [Kind; 17] = [
     Kind::Internal,
     Kind::DeadlineExceeded,
     Kind::OutOfBudget,
+    Kind::Cancelled,
 ];

@@ -34,6 +34,7 @@ mod recurs;
 mod resize;
 mod rows;
 mod scale;
+mod slice;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -41,8 +42,9 @@ mod tests;
 pub(super) use lookup::{Lookup, replace as find_lookups};
 pub(super) use lower::Raw;
 pub(super) use node::RegionOp;
-pub(super) use node::for_threads;
+pub(super) use node::{for_threads, in_slice};
 pub(super) use partition::{compile, straight};
+pub(super) use slice::Slices;
 pub(super) use split::Team;
 
 use crate::crew;

@@ -11,6 +11,9 @@ use super::{MOST_WRITES, Region, Step};
 use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
 use crate::kernels::{Aligned, FlushToZero, Isa, Panel};
+use crate::metrics::profile;
+use crate::plan::slice::{Costs, Slice};
+use crate::work;
 
 /// Nanoseconds from which a step is split.
 const SPLIT_FROM: u64 = 15_000;
@@ -18,6 +21,9 @@ const SPLIT_FROM: u64 = 15_000;
 const PART: u64 = 30_000;
 /// Parts for each thread at the most: the next one is taken by who is ready.
 const EACH: usize = 4;
+/// Nanoseconds of a part of a slice: short beside a frame, and long enough that
+/// weights are not read too often.
+const SLICE_PART: u64 = 60_000;
 /// Floats that lie together: no two threads write to a cache line, where they can
 /// help it.
 pub(super) const LINE: usize = 64;
@@ -33,6 +39,62 @@ const OF_BYTES: u64 = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct Team {
     workers: Vec<Worker>,
+    /// Where a step is done in slices.
+    pub(super) turn: Option<Turn>,
+}
+
+/// What a slice does of a step.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    slice: Slice,
+    costs: Costs,
+    step: usize,
+    /// Parts that are done, and that came by.
+    done: usize,
+    seen: usize,
+    /// A part was left to the next slice, and all after it.
+    is_over: bool,
+}
+
+impl Turn {
+    /// Of a step with so many parts done.
+    pub(super) fn new(slice: Slice, costs: Costs, step: usize, done: usize) -> Turn {
+        Turn { slice, costs, step, done, seen: 0, is_over: false }
+    }
+
+    /// Whether parts are left.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// What is left of the slice, what parts cost, and how many are done.
+    pub(super) fn end(self) -> (Slice, Costs, usize) {
+        (self.slice, self.costs, self.done)
+    }
+
+    /// Does the next parts, `count` of them at once, about so many nanoseconds: unless
+    /// they are done, or are for the next slice.
+    fn parts(
+        &mut self,
+        count: usize,
+        estimate: u64,
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        self.seen += count;
+        if self.is_over || self.seen <= self.done {
+            return Ok(());
+        }
+        work::check()?;
+        let Some(begun) = self.slice.admits(self.costs.expected(self.step, estimate)) else {
+            self.is_over = true;
+            return Ok(());
+        };
+        work()?;
+        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.costs.learn(self.step, estimate, took);
+        self.done = self.seen;
+        Ok(())
+    }
 }
 
 /// What a thread needs besides.
@@ -49,7 +111,7 @@ impl Team {
         for _ in 0..threads {
             workers.push(Worker { scratch: Aligned::zeros(floats).map_err(|e| e.at("scratch"))? });
         }
-        Ok(Team { workers })
+        Ok(Team { workers, turn: None })
     }
 
     /// Bytes of scratch.
@@ -66,7 +128,12 @@ impl Team {
     /// part has.
     fn parts(&self, cost: u64, units: usize, least: usize) -> usize {
         let threads = self.workers.len();
-        let each = usize::try_from(cost / PART).map_or(EACH, |all| all / threads).clamp(1, EACH);
+        let (part, most_each) = match self.turn {
+            None => (PART, EACH),
+            Some(_) => (SLICE_PART, (MOST_PARTS / threads).max(1)),
+        };
+        let each = usize::try_from(cost / part).map_or(most_each, |all| all / threads);
+        let each = each.clamp(1, most_each);
         let most = units / least.max(1);
         // As many for each thread, where there can be.
         let parts = (threads * each).min(MOST_PARTS);
@@ -97,7 +164,7 @@ impl Team {
             let (own, after) = std::mem::take(&mut rest).split_at_mut(len);
             (*part, rest) = ((from, own), after);
         }
-        self.each(&mut parts[..count], |scratch, (first, y)| work(scratch, *first, y))?;
+        self.each(cost, &mut parts[..count], |scratch, (first, y)| work(scratch, *first, y))?;
         Ok(true)
     }
 
@@ -125,37 +192,90 @@ impl Team {
             let (own, after) = rest.split_columns([rows, stride, columns - from], to - from);
             (*part, rest) = (((from, to), own), after);
         }
-        self.each(&mut parts[..count], |scratch, (part, y)| work(scratch, *part, y.reborrow()))?;
+        self.each(cost, &mut parts[..count], |scratch, (part, y)| {
+            work(scratch, *part, y.reborrow());
+        })?;
         Ok(true)
     }
 
+    /// Does all parts of a step of such a cost, or what a slice has time for.
     fn each<T: Send>(
         &mut self,
+        cost: u64,
         parts: &mut [T],
         work: impl Fn(&mut [f32], &mut T) + Sync,
     ) -> Result<()> {
-        crew::each(parts, &mut self.workers, |worker, part| {
+        let work = |worker: &mut Worker, part: &mut T| {
             // (As the run has it, for its helpers.)
             let _mode = FlushToZero::begin();
             work(worker.scratch.floats_mut(), part);
-        })
+        };
+        let Team { workers, turn } = self;
+        let Some(turn) = turn else { return on_all(parts, workers, work) };
+        let (estimate, at_once) = (cost / parts.len().max(1) as u64, workers.len());
+        let workers = match at_once == 1 || crew::is_here() {
+            true => &mut workers[..],
+            false => &mut workers[..1],
+        };
+        parts
+            .chunks_mut(at_once)
+            .try_for_each(|g| turn.parts(g.len(), estimate, || on_all(g, workers, work)))
     }
+
+    /// Does a step that has one part, about so many nanoseconds, where there is time.
+    pub(super) fn whole(&mut self, estimate: u64, work: impl FnOnce()) -> Result<()> {
+        let work = || {
+            work();
+            Ok(())
+        };
+        match &mut self.turn {
+            Some(turn) => turn.parts(1, estimate, work),
+            None => work(),
+        }
+    }
+}
+
+fn on_all<T: Send>(
+    parts: &mut [T],
+    workers: &mut [Worker],
+    work: impl Fn(&mut Worker, &mut T) + Sync,
+) -> Result<()> {
+    if workers.len() == 1 || !crew::are_hosts() {
+        return crew::each(parts, workers, work);
+    }
+    // The host's function may do what else is to be done on this thread, other sessions'
+    // runs among it.
+    let _hosts = FlushToZero::lift();
+    work::aside(|| profile::aside(|| crew::each(parts, workers, work)))
 }
 
 /// About how many nanoseconds an operation takes that reads and writes so many
 /// floats; none when it cannot be split.
 pub(super) fn cost(op: &Op, floats: usize) -> u64 {
-    let bytes = 4 * floats as u64 + op.weight_bytes();
     let per_float = match op {
         Op::Deconv(_) | Op::Reduce { .. } | Op::Permute { .. } | Op::Moves(_) | Op::Recur(_) => {
             return 0;
         }
         Op::SoftmaxStrided(_) => return 0,
-        Op::Quant(_) => return (op.flop() / FLOP_RATE / OF_BYTES).max(bytes / BYTE_RATE),
         Op::Softmax { .. } | Op::Masked { .. } => floats as u64 / 4,
         _ => 0,
     };
-    (op.flop() / FLOP_RATE).max(bytes / BYTE_RATE).max(per_float)
+    estimate(op, floats).max(per_float)
+}
+
+/// The same of any operation.
+pub(super) fn estimate(op: &Op, floats: usize) -> u64 {
+    let rate = match op {
+        Op::Quant(_) => FLOP_RATE * OF_BYTES,
+        _ => FLOP_RATE,
+    };
+    let bytes = 4 * floats as u64 + op.weight_bytes();
+    (op.flop() / rate).max(bytes / BYTE_RATE)
+}
+
+/// About how many nanoseconds it takes to copy so many floats.
+pub(super) fn copying(floats: usize) -> u64 {
+    2 * 4 * floats as u64 / BYTE_RATE
 }
 
 /// Whether a step of such a cost is split.
@@ -205,7 +325,7 @@ impl Op {
             _ => false,
         };
         if !done {
-            self.run(isa, reads, writes, in_place);
+            team.whole(cost, || self.run(isa, reads, writes, in_place))?;
         }
         Ok(())
     }

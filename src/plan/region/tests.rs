@@ -3,8 +3,10 @@
 mod images;
 mod quant;
 
-use super::{Inputs, Region, Team, compile};
+use super::{Inputs, Region, Slices, Team, compile};
 use crate::crew;
+use crate::kernels::Aligned;
+use std::time::Duration;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::{Gather, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
@@ -81,14 +83,14 @@ fn check_within(model: &TypedModel, what: &str, tolerance: f32) -> Region {
         assert_close(region.output(&arena, i), wanted, tolerance, what);
         assert_eq!(&**region.output_shape(i).unwrap(), wanted.shape(), "{what}");
     }
-    let mut same = |region: &Region, team: Option<&mut Team>| {
-        region.run(&slices, &mut arena, team).unwrap();
+    let mut same = |region: &Region, run: &mut dyn FnMut(&mut Aligned)| {
+        run(&mut arena);
         for (i, first) in first.iter().enumerate() {
             let again: Vec<u32> = region.output(&arena, i).iter().map(|v| v.to_bits()).collect();
             assert_eq!(&again, first, "{what}");
         }
     };
-    same(&region, None);
+    same(&region, &mut |arena| region.run(&slices, arena, None).unwrap());
     // So large a step is split into as many parts as can be.
     let mut region = region;
     let costs: Vec<u64> = region.steps.iter().map(|step| step.cost).collect();
@@ -96,7 +98,26 @@ fn check_within(model: &TypedModel, what: &str, tolerance: f32) -> Region {
     let _turn = crew::TURN.lock();
     for threads in [2, 3, 8] {
         crew::hire(3).unwrap();
-        same(&region, Some(&mut Team::new(&region, threads).unwrap()));
+        let mut team = Team::new(&region, threads).unwrap();
+        same(&region, &mut |arena| region.run(&slices, arena, Some(&mut team)).unwrap());
+    }
+    // And one part at a time.
+    for threads in [1, 3] {
+        let mut team = (threads > 1).then(|| Team::new(&region, threads).unwrap());
+        let mut course = Slices::new(&region, threads > 1).unwrap();
+        same(&region, &mut |arena| {
+            arena.floats_mut().fill(f32::NAN);
+            let slice = || crate::plan::Slice::of(Duration::ZERO);
+            let mut count = 1;
+            while !region
+                .run_slice(&slices, arena, team.as_mut(), &mut course, &mut slice())
+                .unwrap()
+            {
+                count += 1;
+            }
+            course.restart();
+            assert!(count >= region.steps.len(), "{what}: {count} slices");
+        });
     }
     region.steps.iter_mut().zip(costs).for_each(|(step, cost)| step.cost = cost);
     region

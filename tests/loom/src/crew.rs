@@ -1,5 +1,6 @@
 //! Callers and a helper, over the places where they meet.
 
+use crate::desk::Desk;
 use crate::place::{Job, Place};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -99,5 +100,49 @@ fn workers_have_numbers_of_their_own() {
         assert_eq!(counts.all().iter().sum::<u32>(), 3);
         place.end(true);
         helper.join().unwrap();
+    });
+}
+
+/// A host's thread comes to both turns of a desk when it likes: before, in time, or late.
+fn with_host(calls: impl Fn(&Desk, u64) + Send + Sync + 'static) {
+    loom::model(move || {
+        let desk = Arc::new(Desk::new());
+        let host = {
+            let desk = desk.clone();
+            thread::spawn(move || {
+                desk.help(1);
+                desk.help(2);
+            })
+        };
+        calls(&desk, 1);
+        calls(&desk, 2);
+        host.join().unwrap();
+    });
+}
+
+#[test]
+fn a_hosts_thread_does_parts_in_time_and_touches_nothing_after() {
+    with_host(|desk, turn| {
+        let counts = Counts::new();
+        let work = |_worker: usize, part: usize| counts.add(part);
+        let job = Job::new(2, 2, &work);
+        assert_eq!(desk.open(job.offer(), u64::from(u32::MAX)), turn);
+        desk.close();
+        job.lead();
+        assert_eq!(counts.all(), [1, 1], "every part once");
+    });
+}
+
+#[test]
+fn a_hosts_threads_have_numbers_of_their_own() {
+    with_host(|desk, turn| {
+        let counts = Counts::new();
+        let work = |worker: usize, _part: usize| counts.add(worker);
+        let job = Job::new(2, 2, &work);
+        desk.open(job.offer(), u64::from(u32::MAX));
+        desk.help(turn);
+        desk.close();
+        job.lead();
+        assert_eq!(counts.all().iter().sum::<u32>(), 2);
     });
 }

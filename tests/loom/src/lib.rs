@@ -6,6 +6,8 @@
 mod balance;
 #[cfg(all(test, loom))]
 mod crew;
+#[path = "../../../src/crew/desk.rs"]
+mod desk;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/ffi/handle.rs"]

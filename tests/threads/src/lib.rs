@@ -1,6 +1,8 @@
-//! What counts and tells, and what it stands on, of the library's own sources.
+//! What counts and tells, what shares out parts, and what they stand on, of the library's own sources.
 #![allow(dead_code, unused_imports, missing_docs)]
 
+#[path = "../../../src/crew/mod.rs"]
+pub mod crew;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/host/mod.rs"]
