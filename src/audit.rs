@@ -111,8 +111,10 @@ audit! {
             queue::audited::Cancel, queue::audited::Answered, queue::audited::Taken,
             queue::audited::Closed]
         "nothing: plain values", "copied, or in a lock", "src/queue/policy/tests.rs";
-    moved [queue::Lane<'static>, queue::Request<HostNote>]
-        "nothing: one driver's, or given away whole", "they are one thread's at a time", "tests/c/queue.c";
+    shared [queue::Lane<'static>]
+        "nothing: a batch's driver has it", "it is given back by a drop", "tests/c/queue.c";
+    moved [queue::Request<HostNote>]
+        "nothing: it is given away whole", "the lock of the job's content", "tests/c/queue.c";
     shared [metrics::QueueMeter, metrics::audited::QueueCells, metrics::QueueTotals]
         "counts", "atomics; waits and batches are counted under the queue's lock",
         "src/metrics/queue.rs";
