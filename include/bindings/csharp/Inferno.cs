@@ -16,7 +16,7 @@ namespace InfernoAbi
         INFERNO_STATUS_INVALID_ARGUMENT = 1,
         /// <summary>A handle is NULL, already freed, of another kind, or never was one.</summary>
         INFERNO_STATUS_INVALID_HANDLE = 2,
-        /// <summary>Another thread is inside this session.</summary>
+        /// <summary>Another thread is inside this session, or a run in slices is under way there.</summary>
         INFERNO_STATUS_BUSY = 3,
         /// <summary>No file, input, output, symbol or metadata entry has that name or index.</summary>
         INFERNO_STATUS_NOT_FOUND = 4,
@@ -46,6 +46,8 @@ namespace InfernoAbi
         INFERNO_STATUS_DEADLINE_EXCEEDED = 16,
         /// <summary>It would go past the hard memory budget of the runtime, a model or a session: the text gives the need and the budget.</summary>
         INFERNO_STATUS_OUT_OF_BUDGET = 17,
+        /// <summary>A run was ended early, as `inferno_session_cancel` asked.</summary>
+        INFERNO_STATUS_CANCELLED = 18,
     }
 
     /// <summary>An element type.</summary>
@@ -254,6 +256,10 @@ namespace InfernoAbi
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     public unsafe delegate void inferno_log_callback(void* user_data, int level, byte* module, byte* message);
 
+    /// <summary>A job of Inferno's: the host calls it with the `job_data` that it was given, and a number.</summary>
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    public unsafe delegate void inferno_job_function(void* job_data, uint index);
+
     /// <summary>Receives a report: what the library counted in all, and in it the runs and failures since the report before.</summary>
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     public unsafe delegate void inferno_metrics_callback(void* user_data, inferno_metrics* now, inferno_metrics* lately);
@@ -329,6 +335,8 @@ namespace InfernoAbi
         public ulong memory_decay_ms;
         /// <summary>An `inferno_isa`: Inferno's own kernels use no instructions beyond it, in programs compiled from now on.</summary>
         public int isa;
+        /// <summary>What does the parts of large steps, in place of helper threads of Inferno's; copied.</summary>
+        public inferno_host_jobs* jobs;
     }
 
     /// <summary>The host's own memory.</summary>
@@ -343,6 +351,18 @@ namespace InfernoAbi
         public IntPtr alloc;
         /// <summary>Takes back what `alloc` gave, with the same size and alignment.</summary>
         public IntPtr free;
+    }
+
+    /// <summary>The host's own job system.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public unsafe struct inferno_host_jobs
+    {
+        /// <summary>`sizeof(inferno_host_jobs)`.</summary>
+        public UIntPtr struct_size;
+        /// <summary>Handed to `run` unchanged.</summary>
+        public void* user_data;
+        /// <summary>Calls `job(job_data, index)` once for each index below `count`, which is at most the session's `threads`, and returns, on the thread that called it, when all those calls have.</summary>
+        public IntPtr run;
     }
 
     /// <summary>What memory is held: by a session; by a model with all its sessions; by the library, over all runtimes of the process.</summary>
@@ -996,6 +1016,14 @@ namespace InfernoAbi
         /// <summary>Runs the model once on the calling thread: reads the inputs, writes the outputs, moves the recurrent state on.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern inferno_status inferno_session_run(IntPtr session, inferno_run_options* options);
+
+        /// <summary>Goes on with a run of the model for about `budget_ns` nanoseconds, or begins one, on the calling thread: once a frame, until `*finished` is 1.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_session_run_for(IntPtr session, ulong budget_ns, int* finished);
+
+        /// <summary>Asks the run that is under way in a session to end: `inferno_session_run`, or a run in slices, between its slices, too.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_session_cancel(IntPtr session);
 
         /// <summary>Sets the recurrent state back to zeros and forgets the outputs.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

@@ -39,6 +39,7 @@ INFERNO_STATUS_RUN_FAILED = 14
 INFERNO_STATUS_INTERNAL = 15
 INFERNO_STATUS_DEADLINE_EXCEEDED = 16
 INFERNO_STATUS_OUT_OF_BUDGET = 17
+INFERNO_STATUS_CANCELLED = 18
 
 # inferno_dtype: An element type.
 INFERNO_DTYPE_UNDEFINED = 0
@@ -159,6 +160,10 @@ class inferno_allocator(c.Structure):
     """The host's own memory."""
 
 
+class inferno_host_jobs(c.Structure):
+    """The host's own job system."""
+
+
 class inferno_memory_stats(c.Structure):
     """What memory is held: by a session; by a model with all its sessions; by the library, over all runtimes of the process."""
 
@@ -246,6 +251,9 @@ class inferno_decode_options(c.Structure):
 #: Receives a log line: the level, the module it comes from, the text, both UTF-8 and valid during the call only.
 inferno_log_callback = c.CFUNCTYPE(None, c.c_void_p, c.c_int32, c.c_char_p, c.c_char_p)
 
+#: A job of Inferno's: the host calls it with the `job_data` that it was given, and a number.
+inferno_job_function = c.CFUNCTYPE(None, c.c_void_p, c.c_uint32)
+
 #: Receives a report: what the library counted in all, and in it the runs and failures since the report before.
 inferno_metrics_callback = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(inferno_metrics), c.POINTER(inferno_metrics))
 
@@ -282,6 +290,7 @@ inferno_runtime_options._fields_ = [
     ("hard_budget_bytes", c.c_uint64),
     ("memory_decay_ms", c.c_uint64),
     ("isa", c.c_int32),
+    ("jobs", c.POINTER(inferno_host_jobs)),
 ]
 
 inferno_allocator._fields_ = [
@@ -289,6 +298,12 @@ inferno_allocator._fields_ = [
     ("user_data", c.c_void_p),
     ("alloc", c.CFUNCTYPE(c.c_void_p, c.c_void_p, c.c_size_t, c.c_size_t)),
     ("free", c.CFUNCTYPE(None, c.c_void_p, c.c_void_p, c.c_size_t, c.c_size_t)),
+]
+
+inferno_host_jobs._fields_ = [
+    ("struct_size", c.c_size_t),
+    ("user_data", c.c_void_p),
+    ("run", c.CFUNCTYPE(None, c.c_void_p, c.c_uint32, inferno_job_function, c.c_void_p)),
 ]
 
 inferno_memory_stats._fields_ = [
@@ -516,6 +531,7 @@ STRUCTS = {
     "inferno_tensor_info": inferno_tensor_info,
     "inferno_runtime_options": inferno_runtime_options,
     "inferno_allocator": inferno_allocator,
+    "inferno_host_jobs": inferno_host_jobs,
     "inferno_memory_stats": inferno_memory_stats,
     "inferno_memory_need": inferno_memory_need,
     "inferno_reader": inferno_reader,
@@ -590,6 +606,8 @@ FUNCTIONS = [
     ("inferno_session_bind_input", c.c_int32, [c.POINTER(inferno_session), c.c_size_t, c.POINTER(inferno_tensor)]),
     ("inferno_session_bind_output", c.c_int32, [c.POINTER(inferno_session), c.c_size_t, c.POINTER(inferno_tensor)]),
     ("inferno_session_run", c.c_int32, [c.POINTER(inferno_session), c.POINTER(inferno_run_options)]),
+    ("inferno_session_run_for", c.c_int32, [c.POINTER(inferno_session), c.c_uint64, c.POINTER(c.c_int32)]),
+    ("inferno_session_cancel", c.c_int32, [c.POINTER(inferno_session)]),
     ("inferno_session_reset", c.c_int32, [c.POINTER(inferno_session)]),
     ("inferno_session_state_size", c.c_int32, [c.POINTER(inferno_session), c.POINTER(c.c_size_t)]),
     ("inferno_session_copy_state", c.c_int32, [c.POINTER(inferno_session), c.c_void_p, c.c_size_t]),
