@@ -8,7 +8,7 @@ use std::{env, fs};
 mod describe;
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 18] = [
     "status",
     "tensor",
     "log",
@@ -21,6 +21,8 @@ const SOURCES: [&str; 16] = [
     "metrics",
     "subscription",
     "profile",
+    "job",
+    "queue",
     "image",
     "audio",
     "scores",
@@ -43,8 +45,11 @@ fn main() {
 /// A hash of all sources, and of what they are built with: what one build compiled is
 /// nothing to another.
 fn build_id(root: &Path) {
-    let mut files =
-        vec![root.join("Cargo.toml"), root.join("build.rs"), root.join("include/bindings/describe.rs")];
+    let mut files = vec![
+        root.join("Cargo.toml"),
+        root.join("build.rs"),
+        root.join("include/bindings/describe.rs"),
+    ];
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         println!("cargo::rerun-if-changed={}", folder.display());

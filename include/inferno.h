@@ -152,9 +152,18 @@ typedef enum inferno_status {
    */
   INFERNO_STATUS_OUT_OF_BUDGET = 17,
   /**
-   * A run was ended early, as `inferno_session_cancel` asked.
+   * It was ended early: a run, as `inferno_session_cancel` asked, a job that was
+   * cancelled, or one of a queue that was freed.
    */
   INFERNO_STATUS_CANCELLED = 18,
+  /**
+   * A queue holds as many jobs as it may: wait for some, and free them.
+   */
+  INFERNO_STATUS_QUEUE_FULL = 19,
+  /**
+   * A queue takes no jobs now: it was shut down, or its breaker is open.
+   */
+  INFERNO_STATUS_UNAVAILABLE = 20,
 } inferno_status;
 
 /**
@@ -529,10 +538,74 @@ typedef enum inferno_box_format {
 } inferno_box_format;
 
 /**
+ * How soon a job's turn comes: all that wait of a higher priority go first.
+ */
+typedef enum inferno_priority {
+  /**
+   * When nothing else waits, or fits.
+   */
+  INFERNO_PRIORITY_LOW = 0,
+  /**
+   * As usual.
+   */
+  INFERNO_PRIORITY_NORMAL = 1,
+  /**
+   * Before all others.
+   */
+  INFERNO_PRIORITY_HIGH = 2,
+} inferno_priority;
+
+/**
+ * How a queue's breaker stands.
+ */
+typedef enum inferno_queue_health {
+  /**
+   * Jobs run.
+   */
+  INFERNO_QUEUE_HEALTH_CLOSED = 0,
+  /**
+   * Jobs are refused: too many failed in a row.
+   */
+  INFERNO_QUEUE_HEALTH_OPEN = 1,
+  /**
+   * One job is let through, to see.
+   */
+  INFERNO_QUEUE_HEALTH_HALF_OPEN = 2,
+} inferno_queue_health;
+
+/**
+ * What becomes of jobs that wait when a queue is shut down.
+ */
+typedef enum inferno_shutdown_mode {
+  /**
+   * They run.
+   */
+  INFERNO_SHUTDOWN_MODE_DRAIN = 0,
+  /**
+   * They end with `INFERNO_STATUS_CANCELLED`.
+   */
+  INFERNO_SHUTDOWN_MODE_CANCEL = 1,
+} inferno_shutdown_mode;
+
+/**
+ * One run that a queue was asked for: its inputs, and what came of it. An opaque
+ * handle; what it points to is nobody's memory.
+ */
+typedef struct inferno_job inferno_job;
+
+/**
  * A loaded model: immutable, shared by any number of sessions and threads.
  * An opaque handle; what it points to is nobody's memory.
  */
 typedef struct inferno_model inferno_model;
+
+/**
+ * Jobs from any thread, run on sessions of one model, several joined into a batch where
+ * the model can be batched: where the first dim of every input and output is the same
+ * symbol, which stands nowhere else. An opaque handle; what it points to is nobody's
+ * memory.
+ */
+typedef struct inferno_queue inferno_queue;
 
 /**
  * One execution context: its inputs, outputs and recurrent state. One thread
@@ -1431,6 +1504,175 @@ typedef void (*inferno_event_callback)(void *user_data,
                                        const struct inferno_event *event);
 
 /**
+ * Receives the end of a job: on a worker of the queue, or on the thread that pumps or
+ * waits where it has none. `job` is the job, whose outputs and error can be read; its
+ * handle is stale when the host freed it before. No lock is held: jobs may be submitted,
+ * cancelled and freed inside; what waits for jobs, pumps, or ends queues is answered
+ * `INFERNO_STATUS_BUSY` there.
+ */
+typedef void (*inferno_job_callback)(void *user_data,
+                                     struct inferno_job *job,
+                                     enum inferno_status status);
+
+/**
+ * Options of a job. Fill with `inferno_job_options_init`, then set what you need.
+ */
+typedef struct inferno_job_options {
+  /**
+   * Set by `inferno_job_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * Called once, when the job has ended, whatever way. Default NULL.
+   */
+  inferno_job_callback callback;
+  /**
+   * Handed to `callback` unchanged.
+   */
+  void *user_data;
+  /**
+   * How long the job is wanted, in nanoseconds: when its turn has not come by then it
+   * ends with `INFERNO_STATUS_DEADLINE_EXCEEDED`, and its batch does not wait longer
+   * for company than that allows. 0 = for ever, the default.
+   */
+  uint64_t timeout_ns;
+  /**
+   * Whose job it is: producers take turns. 0, the default, is the calling thread.
+   * Those whose numbers are equal modulo 64 share their turns.
+   */
+  uint64_t producer;
+  /**
+   * An `inferno_priority`. Default `INFERNO_PRIORITY_NORMAL`.
+   */
+  int32_t priority;
+  /**
+   * 1: the inputs are not copied; their memory must not change until the job is
+   * answered. Default 0.
+   */
+  int32_t is_borrowed;
+} inferno_job_options;
+
+/**
+ * Options of a queue. Fill with `inferno_queue_options_init`, then set what you need.
+ */
+typedef struct inferno_queue_options {
+  /**
+   * Set by `inferno_queue_options_init`.
+   */
+  size_t struct_size;
+  /**
+   * How long a job waits for others to make its batch full, in nanoseconds, counted
+   * from its submission. 0, the default: a batch is what waits when its turn comes.
+   */
+  uint64_t max_delay_ns;
+  /**
+   * How long the breaker stays open, in nanoseconds. Default 1 s.
+   */
+  uint64_t breaker_open_ns;
+  /**
+   * After how many nanoseconds a run is tried again; then after twice as many.
+   * Default 1 ms.
+   */
+  uint64_t retry_delay_ns;
+  /**
+   * Threads of the queue's own, asleep while there is nothing to do, at most 64. 0, the
+   * default: none. Jobs then run inside `inferno_queue_pump` and `inferno_job_wait`.
+   */
+  uint32_t workers;
+  /**
+   * Jobs that there may be: that wait, run, or are answered and not freed. Default
+   * 1,024, at most 65,536.
+   */
+  uint32_t capacity;
+  /**
+   * Rows of a batch, at most 4,096. 0, the default: 32 where the model can be batched,
+   * else 1.
+   */
+  uint32_t max_batch;
+  /**
+   * Batches that run at once, each on a session of its own, at most 64. 0, the default:
+   * as many as there are workers, or 1.
+   */
+  uint32_t concurrency;
+  /**
+   * So many jobs in a row whose run failed open the breaker: jobs that wait end with
+   * `INFERNO_STATUS_UNAVAILABLE`, and new ones are refused with it; after
+   * `breaker_open_ns` one is let through, whose end closes it or keeps it open. 0, the
+   * default: never.
+   */
+  uint32_t breaker_failures;
+  /**
+   * How often a run is tried again that failed for want of memory (OUT_OF_MEMORY,
+   * OUT_OF_BUDGET): what else fails would fail again. Default 0, at most 32.
+   */
+  uint32_t retries;
+  /**
+   * Threads of a run, as in `inferno_session_options`.
+   */
+  uint32_t threads;
+  /**
+   * 1: the sessions of all batch sizes are made with the queue, where no other dim of
+   * the inputs is open; 0: when they are first needed. Default 1.
+   */
+  int32_t is_prepared;
+} inferno_queue_options;
+
+/**
+ * What a queue counted. Set `struct_size` before the call.
+ */
+typedef struct inferno_queue_metrics {
+  /**
+   * `sizeof(inferno_queue_metrics)`, set by the caller.
+   */
+  size_t struct_size;
+  /**
+   * Jobs answered, or refused, by status: `jobs_by_status[INFERNO_STATUS_OK]` gave
+   * outputs.
+   */
+  uint64_t jobs_by_status[INFERNO_METRICS_STATUSES];
+  /**
+   * Jobs that wait.
+   */
+  uint64_t waiting;
+  /**
+   * Batches that were run.
+   */
+  uint64_t batches;
+  /**
+   * Their rows together.
+   */
+  uint64_t batch_rows;
+  /**
+   * The rows of half of them are so many or fewer.
+   */
+  uint64_t batch_rows_p50;
+  /**
+   * The rows of the largest.
+   */
+  uint64_t batch_rows_max;
+  /**
+   * Half of the jobs waited for their batch so many nanoseconds or fewer.
+   */
+  uint64_t wait_p50_ns;
+  /**
+   * 99 % of them.
+   */
+  uint64_t wait_p99_ns;
+  /**
+   * The longest wait.
+   */
+  uint64_t wait_max_ns;
+  /**
+   * Runs that were tried again.
+   */
+  uint64_t retries;
+  /**
+   * An `inferno_queue_health`.
+   */
+  int32_t health;
+} inferno_queue_metrics;
+
+/**
  * How an image becomes a tensor. Fill with `inferno_image_options_init`, then set what you
  * need.
  */
@@ -1702,7 +1944,7 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
 
 /**
  * Counts one user of the runtime less. The last one, or the only call when
- * there was no `inferno_init`, frees every session and model that is still
+ * there was no `inferno_init`, frees every queue, job, session and model that is still
  * open (their handles become stale), ends every subscription, joins every thread
  * Inferno owns, forgets what was counted, and takes the log callback, the allocator, the jobs, the helper's path, the budget, the
  * decay and the cap of instructions away: memory comes from the system again. The
@@ -1712,7 +1954,7 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * `nodelete`, so `dlclose` leaves it mapped.
  *
  * Threads: any, but no other thread of this user may be inside a call.
- * Errors: BUSY (inside a callback of metrics).
+ * Errors: BUSY (inside a callback of metrics or of a queue).
  * Since: 0.1.0
  */
 enum inferno_status inferno_shutdown(void);
@@ -2708,6 +2950,196 @@ enum inferno_status inferno_audit_set_capacity(size_t size_bytes);
 enum inferno_status inferno_audit_verify(const char *log,
                                          size_t size_bytes,
                                          uint64_t *record_count);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
+ * this library does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_options_init(struct inferno_job_options *options,
+                                             size_t struct_size);
+
+/**
+ * Waits until a job is answered, and answers as its run did: OK, or what
+ * `inferno_session_run` could. Its callback has then returned. On a queue without
+ * workers the calling thread runs what is due meanwhile.
+ *
+ * Threads: any, several at once; not inside a callback of a queue.
+ * Errors: INVALID_HANDLE, NOT_READY (not answered within `timeout_ns`; `UINT64_MAX` is
+ * for ever), BUSY (inside a callback), and those of the job: CANCELLED,
+ * DEADLINE_EXCEEDED, UNAVAILABLE (the breaker opened), RUN_FAILED and others of a run.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_wait(const struct inferno_job *job,
+                                     uint64_t timeout_ns);
+
+/**
+ * As `inferno_job_wait`, without waiting.
+ *
+ * Threads: any, inside callbacks too.
+ * Errors: INVALID_HANDLE, NOT_READY (not answered yet), and those of the job.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_poll(const struct inferno_job *job);
+
+/**
+ * Asks that a job which still waits does not run: it is then answered with
+ * `INFERNO_STATUS_CANCELLED`, as soon as somebody drives the queue. One that is answered
+ * stays as it is.
+ *
+ * Threads: any, inside callbacks too.
+ * Errors: INVALID_HANDLE, BUSY (it runs already, and is answered as its run ends).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_cancel(struct inferno_job *job);
+
+/**
+ * Gives a view of output `index` of a job that is answered: its own rows of the batch
+ * that it ran in.
+ *
+ * Ownership: the memory is the job's, and valid until `inferno_job_free`, or the end of
+ * the callback of a job without a handle; it is not to be written.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT, NOT_FOUND, NOT_READY (not answered yet), and
+ * those of the job.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_output(const struct inferno_job *job,
+                                       size_t index,
+                                       struct inferno_tensor *tensor);
+
+/**
+ * Gives the text of what a job failed of: what was wrong, what was expected, and where.
+ * Empty when it did not; of a job that is not answered, or a handle that is none, what
+ * is wrong with that. UTF-8, never NULL.
+ *
+ * Ownership: the thread's, as of `inferno_last_error`; valid until its next call of any
+ * other function.
+ * Threads: any.
+ * Since: 0.1.0
+ */
+const char *inferno_job_error(const struct inferno_job *job);
+
+/**
+ * Ends a job's handle, and with it the views of its outputs. A job that still waits is
+ * cancelled, one that runs is not disturbed; either way its callback is called.
+ * NULL is no error. The queue may have been freed before.
+ *
+ * Threads: any, inside callbacks too.
+ * Errors: INVALID_HANDLE (freed before, or never a job).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_job_free(struct inferno_job *job);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
+ * this library does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_options_init(struct inferno_queue_options *options,
+                                               size_t struct_size);
+
+/**
+ * Makes a queue over a model.
+ *
+ * Ownership: the caller owns `*queue` and ends it with `inferno_queue_free`. The queue
+ * keeps the model alive: the handle `model` may be freed first. `options` may be NULL
+ * and is not kept.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT (a number out of its range), UNSUPPORTED
+ * (`max_batch` above 1, and the model cannot be batched; string tensors), and those of
+ * `inferno_session_new`.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_new(const struct inferno_model *model,
+                                      const struct inferno_queue_options *options,
+                                      struct inferno_queue **queue);
+
+/**
+ * Submits a job: one run over `inputs`, all inputs of the model in their order. A job of
+ * a model that can be batched may have several rows, at most `max_batch`.
+ *
+ * It takes no lock that is held while something runs, allocates nothing once jobs of its
+ * size were there before, and makes no system call unless somebody has to be woken.
+ *
+ * Ownership: `inputs` and `options` (NULL for the defaults) are the caller's. The memory
+ * of the inputs is copied, or, with `is_borrowed`, used until the job is answered. The
+ * caller owns `*job` and ends it with `inferno_job_free`; `job` may be NULL when there is
+ * a callback, whose job then ends with it.
+ * Threads: any, inside callbacks of a queue too.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT, DTYPE_MISMATCH, SHAPE_MISMATCH,
+ * SIZE_MISMATCH, UNSUPPORTED (a string tensor), QUEUE_FULL, UNAVAILABLE (shut down, or
+ * the breaker is open), OUT_OF_MEMORY, OUT_OF_BUDGET.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_submit(struct inferno_queue *queue,
+                                         const struct inferno_tensor *inputs,
+                                         size_t input_count,
+                                         const struct inferno_job_options *options,
+                                         struct inferno_job **job);
+
+/**
+ * Runs what waits on the calling thread, without waiting for company, as long as the
+ * next batch is expected to fit into `budget_ns`, by what those before took. The first
+ * one runs in any case. 0: until nothing is to be done. Writes to `steps`, which may be
+ * NULL, how many batches ran or gave up jobs.
+ *
+ * Ownership: nothing is kept.
+ * Threads: any, several at once, besides workers too; not inside a callback of a queue.
+ * Callbacks of jobs run here.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT (`steps` is misaligned), BUSY (inside a
+ * callback). What jobs fail of they are answered with.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_pump(struct inferno_queue *queue,
+                                       uint64_t budget_ns,
+                                       uint64_t *steps);
+
+/**
+ * Ends submissions, and waits until every job is answered; without workers the calling
+ * thread runs them. May be called again, to cancel what does not drain in time.
+ *
+ * Threads: any, but not inside a callback of a queue.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT (no such mode), BUSY (inside a callback),
+ * DEADLINE_EXCEEDED (not all are answered after `timeout_ns`; `UINT64_MAX` is for ever;
+ * they still will be).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_shutdown(struct inferno_queue *queue,
+                                           int32_t mode,
+                                           uint64_t timeout_ns);
+
+/**
+ * Fills `metrics` with what a queue counted; that of all queues of a model's name is in
+ * the texts, as `inferno_metrics_copy_openmetrics` gives them.
+ *
+ * Ownership: `metrics` is the caller's, its `struct_size` set.
+ * Threads: any.
+ * Errors: INVALID_HANDLE, INVALID_ARGUMENT.
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_get_metrics(const struct inferno_queue *queue,
+                                              struct inferno_queue_metrics *metrics);
+
+/**
+ * Ends a queue: jobs that wait end with `INFERNO_STATUS_CANCELLED`, those that run are
+ * waited for, its threads are joined. Afterwards every job is answered, and no callback
+ * runs. Handles of jobs stay valid, and their outputs with them, until they are freed.
+ * NULL is no error.
+ *
+ * Threads: any, but not inside a callback of a queue.
+ * Errors: INVALID_HANDLE (freed before, or never a queue), BUSY (inside a callback).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_queue_free(struct inferno_queue *queue);
 
 /**
  * Fills `options` with the defaults.

@@ -20,7 +20,7 @@
  *   view<T>     memory that somebody else owns: std::span<T>, or in C++17 a class with its
  *               most used members.
  *
- * model, session and runtime own what they name, move and do not copy; a moved-from or
+ * model, session, queue, job and runtime own what they name, move and do not copy; a moved-from or
  * default-made one is empty, and its calls are answered INFERNO_STATUS_INVALID_HANDLE.
  * What each call does, its threads and its errors stand at the C function it names in
  * inferno.h. Options, error texts and save_state allocate with operator new; runs and views
@@ -1233,6 +1233,187 @@ class session : public detail::owner<inferno_session, inferno_session_free> {
   }
   returns<void> restore_state(const void* data, std::size_t size_bytes) {
     return detail::done(inferno_session_set_state(get(), data, size_bytes));
+  }
+};
+
+/** Options of a queue: inferno_queue_options. */
+class queue_options {
+ public:
+  queue_options() { static_cast<void>(inferno_queue_options_init(&options_, sizeof options_)); }
+
+  /** Threads of the queue's own; none by default. */
+  queue_options& with_workers(std::uint32_t workers) {
+    options_.workers = workers;
+    return *this;
+  }
+  /** Jobs that there may be. */
+  queue_options& with_capacity(std::uint32_t jobs) {
+    options_.capacity = jobs;
+    return *this;
+  }
+  /** Rows of a batch at the most, and how long a job waits for company. */
+  queue_options& with_batches(std::uint32_t rows, std::chrono::nanoseconds max_delay = {}) {
+    options_.max_batch = rows;
+    options_.max_delay_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(max_delay.count(), 0));
+    return *this;
+  }
+  /** Batches that run at once. */
+  queue_options& with_concurrency(std::uint32_t batches) {
+    options_.concurrency = batches;
+    return *this;
+  }
+  /** So many failures in a row open the breaker, for so long. */
+  queue_options& with_breaker(std::uint32_t failures, std::chrono::nanoseconds open) {
+    options_.breaker_failures = failures;
+    options_.breaker_open_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(open.count(), 0));
+    return *this;
+  }
+  /** How often a run that memory was short for is tried again. */
+  queue_options& with_retries(std::uint32_t retries, std::chrono::nanoseconds first_delay) {
+    options_.retries = retries;
+    options_.retry_delay_ns =
+        static_cast<std::uint64_t>(std::max<std::int64_t>(first_delay.count(), 0));
+    return *this;
+  }
+  /** Threads of a run. */
+  queue_options& with_threads(std::uint32_t threads) {
+    options_.threads = threads;
+    return *this;
+  }
+
+  /** The C struct. */
+  const inferno_queue_options& c_options() const noexcept { return options_; }
+
+ private:
+  inferno_queue_options options_{};
+};
+
+/** Options of a job: inferno_job_options. */
+class job_options {
+ public:
+  job_options() { static_cast<void>(inferno_job_options_init(&options_, sizeof options_)); }
+
+  job_options& with_priority(inferno_priority priority) {
+    options_.priority = priority;
+    return *this;
+  }
+  /** Whose job it is: producers take turns. */
+  job_options& with_producer(std::uint64_t producer) {
+    options_.producer = producer;
+    return *this;
+  }
+  /** How long it is wanted. */
+  job_options& with_timeout(std::chrono::nanoseconds timeout) {
+    options_.timeout_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+    return *this;
+  }
+  /** Called once, when the job has ended. */
+  job_options& with_callback(inferno_job_callback callback, void* user_data) {
+    options_.callback = callback;
+    options_.user_data = user_data;
+    return *this;
+  }
+  /** The inputs are not copied: their memory must not change until the job is answered. */
+  job_options& with_borrowed_inputs() {
+    options_.is_borrowed = 1;
+    return *this;
+  }
+
+  /** The C struct. */
+  const inferno_job_options& c_options() const noexcept { return options_; }
+
+ private:
+  inferno_job_options options_{};
+};
+
+/** A job of a queue. Its end cancels it when it still waits. */
+class job : public detail::owner<inferno_job, inferno_job_free> {
+ public:
+  using owner::owner;
+
+  /** inferno_job_wait: how the job ended. */
+  returns<void> wait() const { return detail::done(inferno_job_wait(get(), UINT64_MAX)); }
+  /** inferno_job_wait: INFERNO_STATUS_NOT_READY when it is not answered in time. */
+  returns<void> wait_for(std::chrono::nanoseconds timeout) const {
+    const auto ns = std::max<std::int64_t>(timeout.count(), 0);
+    return detail::done(inferno_job_wait(get(), static_cast<std::uint64_t>(ns)));
+  }
+  /** inferno_job_poll */
+  returns<void> poll() const { return detail::done(inferno_job_poll(get())); }
+  /** inferno_job_cancel */
+  returns<void> cancel() { return detail::done(inferno_job_cancel(get())); }
+  /** inferno_job_output as a view of T, which the output's dtype must be. It is valid until
+   *  the job ends. */
+  template <class T>
+  returns<view<const T>> output(std::size_t index) const {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_job_output(get(), index, &tensor);
+    return detail::typed<const T>(code, tensor);
+  }
+  /** inferno_job_output as it is in C, with its dims. */
+  returns<inferno_tensor> output_tensor(std::size_t index) const {
+    inferno_tensor tensor{};
+    const inferno_status code = inferno_job_output(get(), index, &tensor);
+    return detail::give(code, tensor);
+  }
+  /** inferno_job_error */
+  std::string error_text() const { return inferno_job_error(get()); }
+};
+
+/** Jobs from any thread, joined into batches. */
+class queue : public detail::owner<inferno_queue, inferno_queue_free> {
+ public:
+  using owner::owner;
+
+  /** inferno_queue_new. The model may end before the queue. */
+  static returns<queue> create(const model& from, const queue_options& options = queue_options()) {
+    inferno_queue* made = nullptr;
+    const inferno_status code = inferno_queue_new(from.get(), &options.c_options(), &made);
+    return detail::give(code, queue(made));
+  }
+
+  /** inferno_queue_submit, of a model with one input: as many elements as `dims` say. */
+  template <class T>
+  returns<job> submit(const T* data, const shape& dims, const job_options& options = job_options()) {
+    const inferno_tensor input = detail::tensor(dtype_of<T>, data, dims);
+    return submit(&input, 1, options);
+  }
+  /** inferno_queue_submit, of all inputs in their order. */
+  returns<job> submit(const inferno_tensor* inputs, std::size_t count,
+                      const job_options& options = job_options()) {
+    inferno_job* made = nullptr;
+    const inferno_status code =
+        inferno_queue_submit(get(), inputs, count, &options.c_options(), &made);
+    return detail::give(code, job(made));
+  }
+  /** inferno_queue_submit without a job to keep: its callback is told. */
+  returns<void> post(const inferno_tensor* inputs, std::size_t count, const job_options& options) {
+    return detail::done(inferno_queue_submit(get(), inputs, count, &options.c_options(), nullptr));
+  }
+
+  /** inferno_queue_pump, without a bound when `budget` is zero: how many batches ran. */
+  returns<std::uint64_t> pump(std::chrono::nanoseconds budget = {}) {
+    std::uint64_t steps = 0;
+    const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(budget.count(), 0));
+    const inferno_status code = inferno_queue_pump(get(), ns, &steps);
+    return detail::give(code, steps);
+  }
+  /** inferno_queue_shutdown: what waits runs; for ever. */
+  returns<void> drain() {
+    return detail::done(
+        inferno_queue_shutdown(get(), INFERNO_SHUTDOWN_MODE_DRAIN, UINT64_MAX));
+  }
+  /** inferno_queue_shutdown */
+  returns<void> shutdown(inferno_shutdown_mode mode, std::chrono::nanoseconds timeout) {
+    const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 0));
+    return detail::done(inferno_queue_shutdown(get(), mode, ns));
+  }
+  /** inferno_queue_get_metrics */
+  returns<inferno_queue_metrics> metrics() const {
+    inferno_queue_metrics made{};
+    made.struct_size = sizeof made;
+    const inferno_status code = inferno_queue_get_metrics(get(), &made);
+    return detail::give(code, made);
   }
 };
 

@@ -24,11 +24,13 @@ macro_rules! audit {
 
         #[cfg(all(test, feature = "capi"))]
         mod asserted {
-            use crate::ffi::{handle, limits::*, log::*, memory::*, model::*, reader::*};
+            use crate::ffi::{handle, job::*, limits::*, log::*, memory::*, model::*, queue::*};
+            use crate::ffi::reader::*;
             use crate::ffi::{metrics::*, subscription::*};
             use crate::ffi::{audio::*, boxes::*, image::*};
             use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
-            use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, prep, session, tensor};
+            use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, prep, queue};
+            use crate::{session, tensor};
             use crate::work;
             use crate::ffi;
             use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -76,7 +78,7 @@ audit! {
     moved [session::BoundInput, session::BoundOutput, session::audited::CStrings]
         "the host's memory, or C strings of ours", "used inside the session only, by the thread that entered",
         "tests/c/session.c";
-    global [ffi::model::MODELS, ffi::session::SESSIONS]
+    global [ffi::model::MODELS, ffi::session::SESSIONS, ffi::queue::QUEUES, ffi::job::JOBS]
         "the handles of all threads", "an atomic a slot: generation, LIVE, pins (`ffi::handle`, 1 to 5)",
         "tests/loom/src/lib.rs";
     local [handle::Pinned<'static, model::Model>, handle::Pinned<'static, session::Session>]
@@ -84,6 +86,41 @@ audit! {
         "tests/loom/src/lib.rs";
     shared [handle::Table<model::Model>, handle::Table<session::Session>]
         "as the statics of this type", "as above", "tests/loom/src/lib.rs";
+
+    shared [handle::Table<HostQueue>, handle::Table<Place>]
+        "as the statics of this type", "as above; a job's slot is opened by who has its place",
+        "tests/loom/src/lib.rs";
+
+    // ---- Queues
+    shared [HostQueue, Place, queue::Queue<queue::Sessions, HostNote>,
+            queue::Core<queue::Sessions, HostNote>]
+        "all of it, by submitters, drivers, waiters",
+        "`queue::phase` 1 to 4; a lock each for what is scheduled, a job's content, a bell",
+        "tests/queue_threads.rs";
+    shared [queue::audited::Inbox, queue::audited::Free, queue::audited::Phase]
+        "new jobs, free places, a job's life", "one atomic each, by read-modify-write",
+        "tests/loom/src/queue.rs";
+    moved [queue::Input, queue::Lent, HostNote, queue::audited::Content<queue::Rows, HostNote>]
+        "the host's memory and pointer", "the lock of the job's content; lent until it is answered",
+        "tests/c/queue.c";
+    shared [queue::Sessions, queue::Rows, queue::Lane<'static>,
+            queue::audited::Cell<queue::Rows, HostNote>]
+        "sessions that rest, outputs of a batch", "a lock; outputs do not change while a job has them",
+        "tests/c/queue.c";
+    shared [queue::Options, queue::Settings, queue::Fit, queue::Health, queue::audited::Policy,
+            queue::audited::Breaker, queue::audited::Arrival, queue::audited::Next,
+            queue::audited::Cancel, queue::audited::Answered, queue::audited::Taken,
+            queue::audited::Closed]
+        "nothing: plain values", "copied, or in a lock", "src/queue/policy/tests.rs";
+    moved [queue::Request<HostNote>]
+        "nothing: one driver's, or given away whole", "they are one thread's at a time", "tests/c/queue.c";
+    shared [metrics::QueueMeter, metrics::audited::QueueCells, metrics::QueueTotals]
+        "counts", "atomics; waits and batches are counted under the queue's lock",
+        "src/metrics/queue.rs";
+    global [ffi::queue::PRODUCERS]
+        "a number for each thread that submits", "an atomic", "tests/c/queue.c";
+    thread [ffi::queue::PRODUCER, queue::telling::IS_TELLING]
+        "nothing", "each thread has its own", "tests/c/queue.c";
 
     // ---- Memory
     global [pool::shard::ALL]
@@ -272,7 +309,8 @@ audit! {
     local [inferno_runtime_options, inferno_allocator, inferno_host_jobs, inferno_model_options, inferno_model_info,
            inferno_reader, inferno_tensor, inferno_tensor_info, inferno_input_shape,
            inferno_symbol_value, inferno_input_constant, inferno_state_pair, inferno_session_options,
-           inferno_subscription_options, inferno_event, inferno_image, inferno_audio_framer]
+           inferno_subscription_options, inferno_event, inferno_image, inferno_audio_framer,
+           inferno_job_options]
         "pointers of the caller's", "read during the call, by the thread that calls", "tests/c/bad_args.c";
     shared [inferno_model_limits, inferno_memory_stats, inferno_memory_need, inferno_run_options,
             inferno_status, inferno_dtype, inferno_isolation, inferno_log_level,
@@ -280,6 +318,8 @@ audit! {
             inferno_metrics_format, inferno_event_kind, handle::Kind, inferno_pixel_format,
             inferno_fit, inferno_filter, inferno_layout, inferno_channel_order, inferno_box_format,
             inferno_image_options, inferno_image_map, inferno_nms_options, inferno_decode_options,
-            inferno_model, inferno_session, inferno_log_callback]
+            inferno_model, inferno_session, inferno_log_callback,
+            inferno_queue, inferno_job, inferno_queue_options, inferno_queue_metrics,
+            inferno_queue_health, inferno_priority, inferno_shutdown_mode, inferno_job_callback]
         "nothing: plain values, and what handles are called", "copied", "tests/c/bad_args.c";
 }

@@ -46,6 +46,10 @@ pub enum Kind {
     OutOfBudget,
     /// It was asked to end early.
     Cancelled,
+    /// A queue has no room for another job.
+    QueueFull,
+    /// It takes no jobs now: it is shut down, or failed too often lately.
+    Unavailable,
 }
 
 /// An error: what kind, and the text for a person.
@@ -118,6 +122,8 @@ constructors! {
     deadline_exceeded => DeadlineExceeded,
     out_of_budget => OutOfBudget,
     cancelled => Cancelled,
+    queue_full => QueueFull,
+    unavailable => Unavailable,
 }
 
 #[cfg(test)]

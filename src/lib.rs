@@ -6,12 +6,13 @@
 //!
 //! # Layers
 //!
-//! `ffi → runtime → session → plan → model → kernels → tensor`; [`prep`] stands between `ffi`
-//! and `kernels`; [`error`], [`log`],
+//! `ffi → runtime → queue → session → plan → model → kernels → tensor`; [`prep`] stands
+//! between `ffi` and `kernels`; [`error`], [`log`],
 //! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
 //! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
-//! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, jobs, mapped files, the clock), `work` and
-//! `session/bind.rs`, where the host's own buffers are. `tests/layers.rs` checks all three.
+//! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, jobs, mapped files, the clock), `work`,
+//! `session/bind.rs` and `queue/lent.rs`, where the host's own buffers are. `tests/layers.rs`
+//! checks all three.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -28,6 +29,7 @@
 //! | [`plan`] | model + shapes → program: native regions, tract's operators between them |
 //! | [`prep`] | images and samples to tensors, scores and boxes from them |
 //! | [`session`] | one execution context |
+//! | [`queue`] | jobs from any thread, joined into batches |
 //! | [`runtime`] | the global: counted users |
 //! | [`ffi`] | the C ABI |
 //! | [`audit`] | which types cross threads, and what protects them |
@@ -55,6 +57,7 @@ pub mod plan;
 #[allow(unsafe_code)]
 pub mod pool;
 pub mod prep;
+pub mod queue;
 pub mod runtime;
 pub mod session;
 mod sync;

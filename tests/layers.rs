@@ -24,19 +24,26 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("prep", &["error", "kernels"]),
     ("plan", &["crew", "error", "kernels", "metrics", "model", "panics", "pool", "tensor", "work"]),
     ("session", &["crew", "error", "metrics", "model", "plan", "pool", "tensor", "work"]),
+    (
+        "queue",
+        &[
+            "error", "host", "metrics", "model", "panics", "plan", "pool", "session", "sync",
+            "tensor",
+        ],
+    ),
     ("runtime", &["error", "log", "sync"]),
     (
         "audit",
         &[
             "crew", "error", "ffi", "host", "kernels", "log", "metrics", "model", "panics", "plan",
-            "pool", "prep", "runtime", "session", "sync", "tensor", "work",
+            "pool", "prep", "queue", "runtime", "session", "sync", "tensor", "work",
         ],
     ),
     (
         "ffi",
         &[
             "crew", "error", "host", "kernels", "log", "metrics", "model", "panics", "plan",
-            "pool", "prep", "runtime", "session", "sync", "tensor",
+            "pool", "prep", "queue", "runtime", "session", "sync", "tensor",
         ],
     ),
 ];
@@ -53,6 +60,7 @@ const UNSAFE: &[&str] = &[
     "host/mapped.rs",
     "work",
     "session/bind.rs",
+    "queue/lent.rs",
 ];
 
 struct Source {

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The pool, metrics and the threads of a run under ThreadSanitizer: tsan.sh [SECONDS]
+# The pool, metrics, queues and the threads of a run under ThreadSanitizer: tsan.sh [SECONDS]
 #
 # Threads take blocks and give back each other's, for so many seconds (5), on the pool's own sources
 # (benches/pool); then for as long within budgets, of accounts that come and go. Then the tests of
-# metrics on many threads (tests/metrics_threads.rs) and of parts on helpers and a host's threads
-# (tests/crew_threads.rs), built of their own sources, too. The standard library
-# is instrumented, too: without that its locks are not seen, and the reports are false. Ends in
-# `tsan: threads=… accounts=… metrics=… crew=… reports=0`, blocks taken, tests passed; a report ends it with 66.
+# metrics, of queues and of parts on helpers and a host's threads (tests/metrics_threads.rs, queue_threads.rs,
+# crew_threads.rs), built of their own sources, too. The standard library is instrumented, too: without that
+# its locks are not seen, and the reports are false. Ends in
+# `tsan: threads=… accounts=… metrics=… queue=… crew=… reports=0`, blocks taken, tests passed; a report
+# ends it with 66.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/deps.sh
@@ -46,9 +47,10 @@ for load in threads accounts; do
         "$target/$triple/release/replay" $load 4 $((seconds * 1000)))
     blocks="$blocks $load=$(echo "$out" | grep -o 'blocks=[0-9]*' | cut -d= -f2)"
 done
-passed() { sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p'; }
-out=$(instrumented tests/threads test --test metrics)
-metrics=$(echo "$out" | passed)
-out=$(instrumented tests/threads test --test crew)
-crew=$(echo "$out" | passed)
-echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} crew=${crew:?none of parts} reports=0"
+passed() { # TEST
+    instrumented tests/threads test --test "$1" | sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p'
+}
+metrics=$(passed metrics)
+queue=$(QUEUE_STORM_MS=$((seconds * 200)) passed queue)
+crew=$(passed crew)
+echo "tsan:$blocks metrics=${metrics:?no tests of metrics ran} queue=${queue:?no tests of queues ran} crew=${crew:?no tests of parts ran} reports=0"

@@ -18,6 +18,11 @@
 //!    added to a slot that is not live. It then raises the generation and
 //!    puts the slot on the free list.
 //! 5. Chunks of slots are never freed or moved.
+//! 6. A *kept* table's slots belong to a pool: their values stay when a handle ends,
+//!    and whoever brought the pins to zero tells `kept`, after the generation was
+//!    raised; false from there means that the slot is nobody's, and it is emptied as
+//!    others are. Only who has the slot from the pool may open it, which is when it is
+//!    neither live nor pinned.
 //!
 //! The loom tests in `tests/loom` run these paths against each other.
 
@@ -35,18 +40,26 @@ pub enum Kind {
     Model = 1,
     /// An `inferno_session`.
     Session = 2,
+    /// An `inferno_queue`.
+    Queue = 3,
+    /// An `inferno_job`.
+    Job = 4,
 }
+
+const KINDS: [Kind; 4] = [Kind::Model, Kind::Session, Kind::Queue, Kind::Job];
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
             Kind::Model => "inferno_model",
             Kind::Session => "inferno_session",
+            Kind::Queue => "inferno_queue",
+            Kind::Job => "inferno_job",
         }
     }
 
     fn of(bits: usize) -> Option<Kind> {
-        [Kind::Model, Kind::Session].into_iter().find(|k| bits & KIND_MASK == k.tag())
+        KINDS.into_iter().find(|k| bits & KIND_MASK == k.tag())
     }
 
     /// Odd, so that no handle is ever an aligned pointer.
@@ -86,6 +99,8 @@ fn generation_of(state: u64) -> u64 {
 /// All live objects of one kind.
 pub struct Table<T> {
     kind: Kind,
+    /// Of a kept table: a handle ended; whether the slot stays its pool's.
+    kept: Option<fn(&T) -> bool>,
     chunks: [OnceLock<Box<[Slot<T>]>>; CHUNKS],
     free: Mutex<Free>,
 }
@@ -108,6 +123,7 @@ impl<T> Table<T> {
     pub const fn new(kind: Kind) -> Self {
         Table {
             kind,
+            kept: None,
             chunks: [const { OnceLock::new() }; CHUNKS],
             free: Mutex::new(Free { slots: Vec::new(), made: 0 }),
         }
@@ -118,9 +134,57 @@ impl<T> Table<T> {
     pub fn new(kind: Kind) -> Self {
         Table {
             kind,
+            kept: None,
             chunks: [const { OnceLock::new() }; CHUNKS],
             free: Mutex::new(Free { slots: Vec::new(), made: 0 }),
         }
+    }
+
+    /// The same table, but kept.
+    #[cfg(not(loom))]
+    pub const fn keeping(mut self, kept: fn(&T) -> bool) -> Self {
+        self.kept = Some(kept);
+        self
+    }
+
+    /// The same table, but kept.
+    #[cfg(loom)]
+    pub fn keeping(mut self, kept: fn(&T) -> bool) -> Self {
+        self.kept = Some(kept);
+        self
+    }
+
+    /// A slot for a pool, with a value that stays in it.
+    pub fn reserve(&self, value: Arc<T>) -> Result<u32> {
+        let slot_index = self.take_slot()?;
+        let slot = self.slot(slot_index).expect("a slot that was made");
+        slot.value.with_mut(|v| {
+            // SAFETY: invariant 2: this thread alone has the slot.
+            unsafe { *v = Some(value) };
+        });
+        Ok(slot_index as u32)
+    }
+
+    /// A new handle of a slot that the caller has from its pool.
+    pub fn open(&self, slot_index: u32) -> *mut c_void {
+        let slot = self.slot(slot_index as usize).expect("a slot that was made");
+        let generation = generation_of(slot.state.load(Ordering::Acquire));
+        slot.state.store(generation << 32 | LIVE, Ordering::Release);
+        self.handle(slot_index as usize, generation)
+    }
+
+    /// Empties a slot that the caller has from its pool, which has no handle.
+    pub fn discard(&self, slot_index: u32) {
+        if let Some(slot) = self.slot(slot_index as usize) {
+            drop(self.empty(slot_index as usize, slot));
+        }
+    }
+
+    fn handle(&self, slot_index: usize, generation: u64) -> *mut c_void {
+        let bits = (generation as usize) << (KIND_BITS + SLOT_BITS)
+            | slot_index << KIND_BITS
+            | self.kind.tag();
+        std::ptr::without_provenance_mut(bits)
     }
 
     /// Puts `value` in and gives its handle.
@@ -133,10 +197,7 @@ impl<T> Table<T> {
             unsafe { *v = Some(value) };
         });
         slot.state.store(generation << 32 | LIVE, Ordering::Release);
-        let bits = (generation as usize) << (KIND_BITS + SLOT_BITS)
-            | slot_index << KIND_BITS
-            | self.kind.tag();
-        Ok(std::ptr::without_provenance_mut(bits))
+        Ok(self.handle(slot_index, generation))
     }
 
     /// The object behind `handle`, kept alive by the answer.
@@ -232,18 +293,49 @@ impl<T> Table<T> {
         true
     }
 
-    /// Empties a slot that is not live and has no pins, and gives it back.
+    /// A slot is not live and has no pins any more: it is emptied, unless a pool keeps it.
     fn retire(&self, slot_index: usize, slot: &Slot<T>) -> Option<Arc<T>> {
-        let value = slot.value.with_mut(|v| {
-            // SAFETY: invariant 4: this thread alone may touch the value.
-            unsafe { (*v).take() }
-        });
+        if let Some(kept) = self.kept {
+            let value = slot.value.with(|v| {
+                // SAFETY: invariant 4: this thread alone may touch the value.
+                unsafe { (*v).clone() }
+            });
+            Self::raise(slot);
+            if value.is_none_or(|value| kept(&value)) {
+                return None;
+            }
+        }
+        self.empty(slot_index, slot)
+    }
+
+    fn raise(slot: &Slot<T>) {
         let generation = generation_of(slot.state.load(Ordering::Acquire));
         let next = (generation + 1) & GENERATION_MASK;
         // Generation 0 stands for "never": a handle is never all kind and slot.
         slot.state.store(next.max(1) << 32, Ordering::Release);
+    }
+
+    /// Takes the value out, and gives the slot back.
+    fn empty(&self, slot_index: usize, slot: &Slot<T>) -> Option<Arc<T>> {
+        let value = slot.value.with_mut(|v| {
+            // SAFETY: invariant 4: this thread alone may touch the value.
+            unsafe { (*v).take() }
+        });
+        Self::raise(slot);
         self.free.lock().slots.push(slot_index as u32);
         value
+    }
+
+    /// Shows every live value.
+    pub fn visit(&self, each: impl Fn(&T)) {
+        let made = self.free.lock().made;
+        for index in 0..made {
+            let Some(slot) = self.slot(index) else { continue };
+            let generation = generation_of(slot.state.load(Ordering::Acquire));
+            if let Ok(value) = self.pin(self.handle(index, generation)) {
+                each(&value);
+            }
+        }
     }
 
     fn take_slot(&self) -> Result<usize> {
@@ -401,6 +493,29 @@ mod tests {
         assert!(table.resolve(h).is_err());
         assert_eq!(table.clear(), 1);
         assert!(table.resolve(again).is_err());
+    }
+
+    #[test]
+    fn a_kept_slot_is_opened_again_until_its_pool_lets_go() {
+        static KEEPS: AtomicU64 = AtomicU64::new(1);
+        let table = Table::new(Kind::Job).keeping(|value: &u32| {
+            assert_eq!(*value, 5);
+            KEEPS.load(Ordering::Relaxed) != 0
+        });
+        let value = Arc::new(5u32);
+        let slot = table.reserve(value.clone()).unwrap();
+        let first = table.open(slot);
+        assert_eq!(*table.pin(first).unwrap(), 5);
+        table.remove(first).unwrap();
+        assert!(table.pin(first).is_err() && Arc::strong_count(&value) == 2);
+        let second = table.open(slot);
+        assert!(first != second && table.pin(first).is_err() && table.pin(second).is_ok());
+        KEEPS.store(0, Ordering::Relaxed);
+        table.remove(second).unwrap();
+        assert_eq!(Arc::strong_count(&value), 1, "emptied");
+        let slot = table.reserve(value.clone()).unwrap();
+        table.discard(slot);
+        assert_eq!(Arc::strong_count(&value), 1);
     }
 
     #[test]

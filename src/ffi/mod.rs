@@ -2,8 +2,8 @@
 //! here, and nobody imports it.
 //!
 //! One file a noun: `status`, `tensor`, `log`, `runtime`, `memory`, `reader`,
-//! `model`, `session`, `metrics`, `subscription`, `profile`, `image`, `audio`, `scores`,
-//! `boxes`; they are what `build.rs` hands to cbindgen. Below them `guard`
+//! `model`, `session`, `job`, `queue`, `metrics`, `subscription`, `profile`, `image`, `audio`,
+//! `scores`, `boxes`; they are what `build.rs` hands to cbindgen. Below them `guard`
 //! turns errors and panics into statuses, `handle` checks handles, `options`
 //! reads structs that carry their size, `view` moves tensors across.
 
@@ -16,6 +16,7 @@ pub mod boxes;
 pub mod guard;
 pub mod handle;
 pub mod image;
+pub mod job;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod model;
 pub mod options;
 pub mod profile;
+pub mod queue;
 pub mod reader;
 pub mod runtime;
 pub mod scores;

@@ -285,7 +285,7 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 }
 
 /// Counts one user of the runtime less. The last one, or the only call when
-/// there was no `inferno_init`, frees every session and model that is still
+/// there was no `inferno_init`, frees every queue, job, session and model that is still
 /// open (their handles become stale), ends every subscription, joins every thread
 /// Inferno owns, forgets what was counted, and takes the log callback, the allocator, the jobs, the helper's path, the budget, the
 /// decay and the cap of instructions away: memory comes from the system again. The
@@ -295,14 +295,16 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// `nodelete`, so `dlclose` leaves it mapped.
 ///
 /// Threads: any, but no other thread of this user may be inside a call.
-/// Errors: BUSY (inside a callback of metrics).
+/// Errors: BUSY (inside a callback of metrics or of a queue).
 /// Since: 0.1.0
 #[unsafe(no_mangle)]
 pub extern "C" fn inferno_shutdown() -> inferno_status {
     guard(|| {
         outside_metrics("inferno_shutdown")?;
+        super::queue::outside_callbacks("inferno_shutdown")?;
         runtime::shutdown(|| {
-            let left = super::session::free_all() + super::model::free_all();
+            let left =
+                super::queue::free_all() + super::session::free_all() + super::model::free_all();
             metrics::shutdown();
             crew::dismiss();
             crew::use_jobs(None);

@@ -48,8 +48,13 @@ pub enum inferno_status {
     /// It would go past the hard memory budget of the runtime, a model or a
     /// session: the text gives the need and the budget.
     OutOfBudget = 17,
-    /// A run was ended early, as `inferno_session_cancel` asked.
+    /// It was ended early: a run, as `inferno_session_cancel` asked, a job that was
+    /// cancelled, or one of a queue that was freed.
     Cancelled = 18,
+    /// A queue holds as many jobs as it may: wait for some, and free them.
+    QueueFull = 19,
+    /// A queue takes no jobs now: it was shut down, or its breaker is open.
+    Unavailable = 20,
 }
 
 impl From<Kind> for inferno_status {
@@ -73,6 +78,8 @@ impl From<Kind> for inferno_status {
             Kind::DeadlineExceeded => inferno_status::DeadlineExceeded,
             Kind::OutOfBudget => inferno_status::OutOfBudget,
             Kind::Cancelled => inferno_status::Cancelled,
+            Kind::QueueFull => inferno_status::QueueFull,
+            Kind::Unavailable => inferno_status::Unavailable,
         }
     }
 }
@@ -105,6 +112,8 @@ pub extern "C" fn inferno_status_name(status: i32) -> *const c_char {
         16 => c"DEADLINE_EXCEEDED",
         17 => c"OUT_OF_BUDGET",
         18 => c"CANCELLED",
+        19 => c"QUEUE_FULL",
+        20 => c"UNAVAILABLE",
         _ => c"UNKNOWN",
     };
     name.as_ptr()

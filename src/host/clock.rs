@@ -54,6 +54,16 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// How many ticks so many nanoseconds are.
+    pub fn ticks(self, ns: u64) -> u64 {
+        if self.rate == 0 {
+            return ns;
+        }
+        u64::try_from((u128::from(ns) << 32) / u128::from(self.rate)).unwrap_or(u64::MAX)
+    }
+}
+
 fn system_ns() -> u64 {
     BEGIN.get_or_init(pair).1.elapsed().as_nanos() as u64
 }
@@ -140,5 +150,6 @@ mod tests {
         assert_eq!(clock.ns(3_000_000_000), 1_500_000_000);
         assert_eq!(clock.ns(u64::MAX), u64::MAX / 2);
         assert_eq!(Clock { rate: 0 }.ns(7), 7);
+        assert_eq!((clock.ticks(1_500_000_000), Clock { rate: 0 }.ticks(7)), (3_000_000_000, 7));
     }
 }

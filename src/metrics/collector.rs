@@ -5,7 +5,7 @@ use super::meter::{Meter, ModelMeter};
 use super::processor::Processor;
 use super::subscription::Subscriptions;
 use super::trace::Trace;
-use super::{AuditLog, STATUSES, Snapshot, Totals, status_of};
+use super::{AuditLog, QueueTotals, STATUSES, Snapshot, Totals, status_of};
 use crate::error::Kind;
 use crate::host::Clock;
 use crate::pool;
@@ -50,6 +50,7 @@ pub(super) struct Meters {
 #[derive(Default)]
 pub(super) struct Gone {
     pub(super) totals: Totals,
+    pub(super) queued: QueueTotals,
     pub(super) loads: u64,
     pub(super) compiled: u64,
     pub(super) reused: u64,
@@ -130,6 +131,7 @@ impl Collector {
         };
         let meters = hub.meters.lock();
         snapshot.totals = meters.gone.totals.clone();
+        snapshot.queued = meters.gone.queued.clone();
         snapshot.load_failures = meters.gone.load_failures;
         (snapshot.loads, snapshot.compiled, snapshot.reused) =
             (meters.gone.loads, meters.gone.compiled, meters.gone.reused);

@@ -9,6 +9,7 @@
 use super::cells::{Cells, Totals};
 use super::collector::Collector;
 use super::event::{Event, Happened};
+use super::queue::{QueueCells, QueueMeter, QueueTotals};
 use super::snapshot::{ModelSnapshot, add};
 use super::switches;
 use super::trace::{Category, Span};
@@ -32,8 +33,10 @@ pub(crate) struct Meter {
 #[derive(Default)]
 struct Inside {
     sessions: Vec<Arc<Cells>>,
-    /// What sessions counted that are gone.
+    queues: Vec<Arc<QueueCells>>,
+    /// What sessions and queues counted that are gone.
     ended: Totals,
+    queues_ended: QueueTotals,
     loads: u64,
     load_ns: u64,
     hash: [u8; 32],
@@ -60,6 +63,8 @@ impl Meter {
         let inside = self.inside.lock();
         let mut totals = inside.ended.clone();
         inside.sessions.iter().for_each(|cells| cells.read(&mut totals));
+        let mut queued = inside.queues_ended.clone();
+        inside.queues.iter().for_each(|cells| cells.read(&mut queued));
         let accounts: Vec<_> = inside.accounts.iter().filter_map(Weak::upgrade).collect();
         let mut snapshot = ModelSnapshot {
             name: self.name.clone(),
@@ -67,6 +72,8 @@ impl Meter {
             version: inside.loads,
             load_ns: inside.load_ns,
             totals,
+            queued,
+            queues: inside.queues.len() as u64,
             loads: inside.loads,
             in_use: accounts.len() as u64,
             sessions: inside.sessions.len() as u64,
@@ -135,6 +142,28 @@ impl ModelMeter {
         self.meter.read()
     }
 
+    /// The meter of a queue of such a model.
+    pub fn queue(&self) -> QueueMeter {
+        let cells = Arc::new(QueueCells::new());
+        let model = self.clone();
+        model.meter.inside.lock().queues.push(cells.clone());
+        let clock = model.collector.hub.clock;
+        QueueMeter::new(cells, model, clock)
+    }
+
+    /// The queue with these cells has ended.
+    pub(super) fn queue_ended(&self, ended: &Arc<QueueCells>) {
+        let mut inside = self.meter.inside.lock();
+        inside.queues.retain(|cells| !Arc::ptr_eq(cells, ended));
+        ended.read(&mut inside.queues_ended);
+        inside.queues_ended.ended();
+    }
+
+    /// Puts a span into the trace, under the models' name.
+    pub(super) fn add_span(&self, span: impl FnOnce(Arc<str>) -> Span) {
+        self.collector.hub.trace.add([span(self.meter.name.clone())]);
+    }
+
     /// The meter of a session of such a model.
     pub fn session(&self) -> SessionMeter {
         let cells = Arc::new(Cells::new());
@@ -162,6 +191,7 @@ impl Drop for ModelMeter {
         let inside = self.meter.inside.lock();
         let gone = &mut meters.gone;
         gone.totals.merge(&inside.ended);
+        gone.queued.merge(&inside.queues_ended);
         gone.loads += inside.loads;
         gone.compiled += self.meter.compiled.load(Relaxed);
         gone.reused += self.meter.reused.load(Relaxed);

@@ -19,7 +19,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `cells`, `histogram` | where a run is counted |
-//! | `meter` | what a model and a session hold to be counted by |
+//! | `meter`, `queue` | what a model, a session and a queue hold to be counted by |
 //! | `event`, `collector`, `processor` | the two ends, and what goes between them |
 //! | `subscription`, `threshold`, `exporter` | who is told what, when |
 //! | `snapshot`, `openmetrics` | what was counted, as values and as text |
@@ -40,6 +40,7 @@ mod meter;
 mod openmetrics;
 mod processor;
 pub mod profile;
+mod queue;
 mod snapshot;
 mod subscription;
 mod switches;
@@ -59,6 +60,7 @@ pub use load::{Load, LoadTold, Loaded};
 pub use meter::{Begun, ModelMeter, SessionMeter};
 pub use openmetrics::Format;
 pub use processor::{Processor, Running, is_telling};
+pub use queue::{QueueMeter, QueueTotals};
 pub use snapshot::{ModelSnapshot, Snapshot};
 pub use subscription::{Report, Task};
 pub use switches::{is_counting, set_counting};
@@ -69,6 +71,7 @@ pub(crate) mod audited {
     pub(crate) use super::cells::Cells;
     pub(crate) use super::collector::Hub;
     pub(crate) use super::meter::Meter;
+    pub(crate) use super::queue::QueueCells;
     pub(crate) use super::subscription::{Subscription, Subscriptions};
     pub(crate) use super::trace::Trace;
 }

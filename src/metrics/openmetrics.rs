@@ -167,6 +167,7 @@ impl Collector for Source {
         let snapshot = &*self.0;
         let mut family = Family { snapshot, encoder };
         of_models(&mut family)?;
+        of_queues(&mut family)?;
         of_all(&mut family, snapshot)
     }
 }
@@ -193,6 +194,33 @@ fn of_models(family: &mut Family<'_, '_>) -> fmt::Result {
     family.gauge(("sessions", "Sessions that are open.", None), |model| model.sessions as f64)?;
     let bytes = ("model_memory", "What models and their sessions hold.", Some(Unit::Bytes));
     family.gauge(bytes, |model| model.memory.live_bytes as f64)
+}
+
+/// Of models with queues, now or before.
+fn of_queues(family: &mut Family<'_, '_>) -> fmt::Result {
+    let snapshot = family.snapshot;
+    if snapshot.models.iter().all(|m| m.queues == 0 && m.queued.jobs.iter().all(|n| *n == 0)) {
+        return Ok(());
+    }
+    let waits = (
+        "queue_wait",
+        "Time that jobs waited for their batch.",
+        Some(Unit::Seconds),
+        MetricType::Histogram,
+    );
+    family.models(waits, |to, model| histogram(to, &model.queued.waits))?;
+    let jobs: Vec<_> =
+        snapshot.models.iter().map(|m| (Some(&*m.name), &m.queued.jobs[..])).collect();
+    let told = ("queue_jobs", "Jobs answered or refused, by status; 0 gave outputs.");
+    failures(&mut family.encoder, told, &jobs)?;
+    family.counter("queue_batches", "Batches run.", |m| m.queued.batches.count())?;
+    family
+        .counter("queue_batch_rows", "Rows of all batches together.", |m| m.queued.batches.sum())?;
+    family.counter("queue_retries", "Runs tried again.", |m| m.queued.retries)?;
+    family.gauge(("queues", "Queues that are open.", None), |m| m.queues as f64)?;
+    family.gauge(("queue_waiting", "Jobs that wait.", None), |m| m.queued.waiting as f64)?;
+    let health = ("queue_breaker", "The breaker: 0 closed, 1 open, 2 half open.", None);
+    family.gauge(health, |m| m.queued.health as f64)
 }
 
 fn of_all(family: &mut Family<'_, '_>, snapshot: &Snapshot) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! What was counted, at one moment: plain values.
 
-use super::{STATUSES, Totals};
+use super::{QueueTotals, STATUSES, Totals};
 use crate::pool::Stats;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// Runs of all models, of those that are gone, too.
     pub totals: Totals,
+    /// Jobs of all queues, of those that are gone, too.
+    pub queued: QueueTotals,
     /// Loads that succeeded.
     pub loads: u64,
     /// Loads that failed, by status.
@@ -47,6 +49,10 @@ pub struct ModelSnapshot {
     pub load_ns: u64,
     /// Runs of their sessions.
     pub totals: Totals,
+    /// Jobs of their queues.
+    pub queued: QueueTotals,
+    /// How many queues they have.
+    pub queues: u64,
     /// Loads.
     pub loads: u64,
     /// How many of them are in use.
@@ -66,6 +72,7 @@ impl Snapshot {
     pub(super) fn sum_up(&mut self) {
         for model in &self.models {
             self.totals.merge(&model.totals);
+            self.queued.merge(&model.queued);
             self.loads += model.loads;
             self.compiled += model.compiled;
             self.reused += model.reused;

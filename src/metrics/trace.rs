@@ -27,6 +27,8 @@ pub(super) enum Category {
     Compile,
     Run,
     Step,
+    /// Of a job, in a queue.
+    Wait,
 }
 
 impl Category {
@@ -36,6 +38,7 @@ impl Category {
             Category::Compile => "compile",
             Category::Run => "run",
             Category::Step => "step",
+            Category::Wait => "wait",
         }
     }
 }

@@ -309,6 +309,29 @@ impl Inner {
         Ok(View { dtype, shape, data: Data::Strings(strings.pointers()) })
     }
 
+    /// The memory of an input that the host writes.
+    pub(crate) fn input_bytes(&mut self, index: usize) -> Result<&mut [u8]> {
+        let bytes = self.value(index)?.bytes_mut();
+        bytes.ok_or_else(|| error::internal("an input that cannot be written"))
+    }
+
+    /// Lets the next run write its outputs to `values`, where they are of its shapes
+    /// and nobody else's. They are gone from there.
+    pub(crate) fn give_outputs(&mut self, values: &mut Vec<Value>) {
+        let mut given = values.drain(..);
+        self.outputs.iter_mut().for_each(|output| output.set(given.next()));
+    }
+
+    /// Takes the outputs of the last run.
+    pub(crate) fn take_outputs(&mut self, to: &mut Vec<Value>) -> Result<()> {
+        for output in &mut self.outputs {
+            let value = output.value.take();
+            to.push(value.ok_or_else(|| error::internal("an output without a value"))?);
+            output.set(None);
+        }
+        Ok(())
+    }
+
     /// Replaces the value, and with it the shape, of an input.
     pub fn set_input(&mut self, index: usize, value: Value) -> Result<()> {
         self.at_rest()?;
@@ -443,7 +466,7 @@ fn symbol_values(model: &Model, given: &[(String, i64)]) -> Result<Vec<(String, 
 }
 
 /// Whether a tensor of `dtype` and `shape` may stand at `port`.
-pub(super) fn check(port: &PortInfo, dtype: DType, shape: &Shape) -> Result<()> {
+pub(crate) fn check(port: &PortInfo, dtype: DType, shape: &Shape) -> Result<()> {
     if port.dtype != dtype {
         return Err(error::dtype_mismatch(format!(
             "{:?}: a tensor of {dtype}, expected {}",

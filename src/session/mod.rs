@@ -21,6 +21,7 @@ pub(crate) mod audited {
 }
 
 pub use inner::Inner;
+pub(crate) use inner::check;
 pub use need::{Need, need};
 
 use crate::crew;

@@ -354,6 +354,8 @@ static void inits(void) {
     BAD_INIT(inferno_image_options, inferno_image_options_init);
     BAD_INIT(inferno_nms_options, inferno_nms_options_init);
     BAD_INIT(inferno_decode_options, inferno_decode_options_init);
+    BAD_INIT(inferno_queue_options, inferno_queue_options_init);
+    BAD_INIT(inferno_job_options, inferno_job_options_init);
 }
 
 static void sized_structs(void) {
@@ -510,7 +512,7 @@ static void plain_values(void) {
         CHECK(inferno_dtype_size(no_dtypes[i]) == 0);
         CHECK(strcmp(inferno_dtype_name(no_dtypes[i]), "undefined") == 0);
     }
-    const int32_t no_statuses[] = {-1, 19, 99, INT32_MAX, INT32_MIN};
+    const int32_t no_statuses[] = {-1, 21, 99, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < COUNT_OF(no_statuses); i++) {
         CHECK(strcmp(inferno_status_name(no_statuses[i]), "UNKNOWN") == 0);
     }
@@ -1231,6 +1233,49 @@ static void states(void) {
     CHECK_OK(inferno_session_set_state(session, saved, size));
 }
 
+/* ---- Queues (more of them in queue.c) -------------------------------------------------------- */
+
+static void queues(void) {
+    inferno_queue *queue = NULL;
+    inferno_job *job = NULL;
+    inferno_tensor x = f32_tensor("1,4", numbers), view;
+    REFUSED(inferno_queue_new(mlp, NULL, NULL), INVALID_ARGUMENT, "queue is NULL");
+    REFUSED(inferno_queue_new(NULL, NULL, &queue), INVALID_HANDLE, "inferno_model");
+    GROWN(inferno_queue_options) options = {0};
+    inferno_queue_options_init(&options.now, sizeof options.now);
+    BAD_STRUCT(inferno_queue_options, options, inferno_queue_new(mlp, &options.now, &queue),
+               CHECK_OK(inferno_queue_free(queue)));
+    inferno_queue_options_init(&options.now, sizeof options.now);
+    options.now.is_prepared = 2;
+    REFUSED(inferno_queue_new(mlp, &options.now, &queue), INVALID_ARGUMENT, "is_prepared");
+    CHECK_OK(inferno_queue_new(mlp, NULL, &queue));
+    GROWN(inferno_job_options) job_options = {0};
+    inferno_job_options_init(&job_options.now, sizeof job_options.now);
+    BAD_STRUCT(inferno_job_options, job_options,
+               inferno_queue_submit(queue, &x, 1, &job_options.now, &job),
+               CHECK_OK(inferno_job_free(job)));
+    x.data = NULL;
+    REFUSED(inferno_queue_submit(queue, &x, 1, NULL, &job), INVALID_ARGUMENT, "data is NULL");
+    x = f32_tensor("1,4", numbers);
+    CHECK_OK(inferno_queue_submit(queue, &x, 1, NULL, &job));
+    REFUSED(inferno_queue_pump(queue, 0, (uint64_t *)((char *)&view + 1)), INVALID_ARGUMENT,
+            "misaligned");
+    CHECK_OK(inferno_queue_pump(queue, 0, NULL));
+    REFUSED(inferno_queue_get_metrics(queue, NULL), INVALID_ARGUMENT, "inferno_queue_metrics");
+    REFUSED(inferno_queue_get_metrics(NULL, NULL), INVALID_HANDLE, "inferno_queue");
+    REFUSED(inferno_queue_shutdown(queue, -1, 0), INVALID_ARGUMENT, "mode is -1");
+    REFUSED(inferno_job_output(job, 0, NULL), INVALID_ARGUMENT, "tensor is NULL");
+    REFUSED(inferno_job_output(job, SIZE_MAX, &view), NOT_FOUND, "1");
+    REFUSED(inferno_job_wait((inferno_job *)&view, 0), INVALID_HANDLE, "inferno_job");
+    REFUSED(inferno_job_poll((inferno_job *)model), INVALID_HANDLE, "inferno_model");
+    REFUSED(inferno_job_cancel(NULL), INVALID_HANDLE, "NULL");
+    CHECK(inferno_job_error(NULL)[0] != '\0');
+    CHECK_OK(inferno_job_free(job));
+    REFUSED(inferno_job_free(job), INVALID_HANDLE, "not open");
+    CHECK_OK(inferno_queue_free(queue));
+    REFUSED(inferno_queue_free(queue), INVALID_HANDLE, "not open");
+}
+
 /* ---- All of it ------------------------------------------------------------------------------ */
 
 static void set_up(void) {
@@ -1312,6 +1357,7 @@ int main(void) {
     RUN(session_calls);
     RUN(shapes);
     RUN(states);
+    RUN(queues);
     RUN(unharmed);
     return check_summary();
 }

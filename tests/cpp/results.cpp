@@ -16,6 +16,8 @@ constexpr bool moves_only =
 static_assert(moves_only<inferno::model>);
 static_assert(moves_only<inferno::session>);
 static_assert(moves_only<inferno::runtime>);
+static_assert(moves_only<inferno::queue>);
+static_assert(moves_only<inferno::job>);
 static_assert(sizeof(inferno::model) == sizeof(void*));
 static_assert(sizeof(inferno::session) == sizeof(void*));
 
@@ -399,6 +401,61 @@ void prepares() {
   CHECK(moved.write(inferno::view<const float>(frame, 2)) && *moved.read({frame, 4}));
 }
 
+void queues() {
+  const inferno::model model = make_model();
+  auto made = inferno::queue::create(
+      model, inferno::queue_options().with_batches(8).with_capacity(9).with_breaker(
+                 5, std::chrono::seconds(1)).with_retries(1, std::chrono::microseconds(10)));
+  CHECK(made);
+  inferno::queue queue = *std::move(made);
+  int told = 0;
+  const auto count = [](void* user_data, inferno_job*, inferno_status status) {
+    *static_cast<int*>(user_data) += status == INFERNO_STATUS_OK ? 1 : 100;
+  };
+  auto first = queue.submit(zero, {1, 64}, inferno::job_options().with_callback(count, &told));
+  auto second = queue.submit(zero, {2, 64},
+                             inferno::job_options().with_priority(INFERNO_PRIORITY_HIGH)
+                                 .with_producer(7).with_borrowed_inputs());
+  CHECK(first && second);
+  CHECK(first->poll().code() == INFERNO_STATUS_NOT_READY);
+  CHECK(!first->output<float>(0));
+  CHECK(*queue.pump(std::chrono::milliseconds(100)) == 1 && told == 1);
+  CHECK(first->wait() && second->wait_for(std::chrono::seconds(1)) && second->poll());
+  CHECK(digit(*first->output<float>(0)) == 0);
+  CHECK(first->output<double>(0).error().code() == INFERNO_STATUS_DTYPE_MISMATCH);
+  CHECK(second->output_tensor(0)->dims[0] == 2 && second->error_text().empty());
+  const inferno_tensor image = [] {
+    inferno_tensor tensor{};
+    tensor.dtype = INFERNO_DTYPE_F32;
+    tensor.rank = 2;
+    tensor.dims[0] = 1;
+    tensor.dims[1] = 64;
+    tensor.data = const_cast<float*>(zero);
+    tensor.size_bytes = 64 * sizeof(float);
+    return tensor;
+  }();
+  CHECK(queue.post(&image, 1, inferno::job_options().with_callback(count, &told)));
+  auto late = queue.submit(&image, 1, inferno::job_options().with_timeout({}));
+  auto never = queue.submit(&image, 1);
+  CHECK(late && never && never->cancel());
+  CHECK(queue.drain() && told == 2);
+  CHECK(late->poll().code() == INFERNO_STATUS_DEADLINE_EXCEEDED);
+  CHECK(never->poll().code() == INFERNO_STATUS_CANCELLED && !never->error_text().empty());
+  CHECK(queue.submit(&image, 1).error().code() == INFERNO_STATUS_UNAVAILABLE);
+  CHECK(queue.shutdown(INFERNO_SHUTDOWN_MODE_CANCEL, std::chrono::seconds(1)));
+  CHECK(queue.metrics()->batches == 2 && queue.metrics()->batch_rows == 4);
+  CHECK(inferno::queue().pump().error().code() == INFERNO_STATUS_INVALID_HANDLE);
+
+  auto driven = inferno::queue::create(
+      model, inferno::queue_options().with_workers(1).with_concurrency(1).with_threads(1)
+                 .with_batches(4, std::chrono::microseconds(50)));
+  CHECK(driven);
+  auto job = driven->submit(zero, {1, 64});
+  CHECK(job && job->wait() && digit(*job->output<float>(0)) == 0);
+  inferno::queue moved = *std::move(driven);
+  CHECK(moved && !*driven);
+}
+
 }  // namespace
 
 int main() {
@@ -415,5 +472,6 @@ int main() {
   keeps_to_budgets();
   measures();
   prepares();
+  queues();
   std::printf("inferno.hpp %s: ok\n", inferno_version_string());
 }

@@ -46,8 +46,12 @@ namespace InfernoAbi
         INFERNO_STATUS_DEADLINE_EXCEEDED = 16,
         /// <summary>It would go past the hard memory budget of the runtime, a model or a session: the text gives the need and the budget.</summary>
         INFERNO_STATUS_OUT_OF_BUDGET = 17,
-        /// <summary>A run was ended early, as `inferno_session_cancel` asked.</summary>
+        /// <summary>It was ended early: a run, as `inferno_session_cancel` asked, a job that was cancelled, or one of a queue that was freed.</summary>
         INFERNO_STATUS_CANCELLED = 18,
+        /// <summary>A queue holds as many jobs as it may: wait for some, and free them.</summary>
+        INFERNO_STATUS_QUEUE_FULL = 19,
+        /// <summary>A queue takes no jobs now: it was shut down, or its breaker is open.</summary>
+        INFERNO_STATUS_UNAVAILABLE = 20,
     }
 
     /// <summary>An element type.</summary>
@@ -182,6 +186,37 @@ namespace InfernoAbi
         INFERNO_EVENT_KIND_LOST = 9,
     }
 
+    /// <summary>How soon a job's turn comes: all that wait of a higher priority go first.</summary>
+    public enum inferno_priority : int
+    {
+        /// <summary>When nothing else waits, or fits.</summary>
+        INFERNO_PRIORITY_LOW = 0,
+        /// <summary>As usual.</summary>
+        INFERNO_PRIORITY_NORMAL = 1,
+        /// <summary>Before all others.</summary>
+        INFERNO_PRIORITY_HIGH = 2,
+    }
+
+    /// <summary>How a queue's breaker stands.</summary>
+    public enum inferno_queue_health : int
+    {
+        /// <summary>Jobs run.</summary>
+        INFERNO_QUEUE_HEALTH_CLOSED = 0,
+        /// <summary>Jobs are refused: too many failed in a row.</summary>
+        INFERNO_QUEUE_HEALTH_OPEN = 1,
+        /// <summary>One job is let through, to see.</summary>
+        INFERNO_QUEUE_HEALTH_HALF_OPEN = 2,
+    }
+
+    /// <summary>What becomes of jobs that wait when a queue is shut down.</summary>
+    public enum inferno_shutdown_mode : int
+    {
+        /// <summary>They run.</summary>
+        INFERNO_SHUTDOWN_MODE_DRAIN = 0,
+        /// <summary>They end with `INFERNO_STATUS_CANCELLED`.</summary>
+        INFERNO_SHUTDOWN_MODE_CANCEL = 1,
+    }
+
     /// <summary>What the bytes of a pixel are, in their order in memory.</summary>
     public enum inferno_pixel_format : int
     {
@@ -271,6 +306,10 @@ namespace InfernoAbi
     /// <summary>Receives an event.</summary>
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     public unsafe delegate void inferno_event_callback(void* user_data, inferno_event* @event);
+
+    /// <summary>Receives the end of a job: on a worker of the queue, or on the thread that pumps or waits where it has none.</summary>
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    public unsafe delegate void inferno_job_callback(void* user_data, IntPtr job, inferno_status status);
 
     /// <summary>A tensor: a dtype, a shape and a memory.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -695,6 +734,86 @@ namespace InfernoAbi
         public byte* detail;
         /// <summary>The model's BLAKE3 hash, or NULL.</summary>
         public byte* hash;
+    }
+
+    /// <summary>Options of a job.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public unsafe struct inferno_job_options
+    {
+        /// <summary>Set by `inferno_job_options_init`.</summary>
+        public UIntPtr struct_size;
+        /// <summary>Called once, when the job has ended, whatever way.</summary>
+        public IntPtr callback;
+        /// <summary>Handed to `callback` unchanged.</summary>
+        public void* user_data;
+        /// <summary>How long the job is wanted, in nanoseconds: when its turn has not come by then it ends with `INFERNO_STATUS_DEADLINE_EXCEEDED`, and its batch does not wait longer for company than that allows.</summary>
+        public ulong timeout_ns;
+        /// <summary>Whose job it is: producers take turns.</summary>
+        public ulong producer;
+        /// <summary>An `inferno_priority`.</summary>
+        public int priority;
+        /// <summary>1: the inputs are not copied; their memory must not change until the job is answered.</summary>
+        public int is_borrowed;
+    }
+
+    /// <summary>Options of a queue.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public unsafe struct inferno_queue_options
+    {
+        /// <summary>Set by `inferno_queue_options_init`.</summary>
+        public UIntPtr struct_size;
+        /// <summary>How long a job waits for others to make its batch full, in nanoseconds, counted from its submission.</summary>
+        public ulong max_delay_ns;
+        /// <summary>How long the breaker stays open, in nanoseconds.</summary>
+        public ulong breaker_open_ns;
+        /// <summary>After how many nanoseconds a run is tried again; then after twice as many.</summary>
+        public ulong retry_delay_ns;
+        /// <summary>Threads of the queue's own, asleep while there is nothing to do, at most 64.</summary>
+        public uint workers;
+        /// <summary>Jobs that there may be: that wait, run, or are answered and not freed.</summary>
+        public uint capacity;
+        /// <summary>Rows of a batch, at most 4,096.</summary>
+        public uint max_batch;
+        /// <summary>Batches that run at once, each on a session of its own, at most 64.</summary>
+        public uint concurrency;
+        /// <summary>So many jobs in a row whose run failed open the breaker: jobs that wait end with `INFERNO_STATUS_UNAVAILABLE`, and new ones are refused with it; after `breaker_open_ns` one is let through, whose end closes it or keeps it open.</summary>
+        public uint breaker_failures;
+        /// <summary>How often a run is tried again that failed for want of memory (OUT_OF_MEMORY, OUT_OF_BUDGET): what else fails would fail again.</summary>
+        public uint retries;
+        /// <summary>Threads of a run, as in `inferno_session_options`.</summary>
+        public uint threads;
+        /// <summary>1: the sessions of all batch sizes are made with the queue, where no other dim of the inputs is open; 0: when they are first needed.</summary>
+        public int is_prepared;
+    }
+
+    /// <summary>What a queue counted.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public unsafe struct inferno_queue_metrics
+    {
+        /// <summary>`sizeof(inferno_queue_metrics)`, set by the caller.</summary>
+        public UIntPtr struct_size;
+        /// <summary>Jobs answered, or refused, by status: `jobs_by_status[INFERNO_STATUS_OK]` gave outputs.</summary>
+        public fixed ulong jobs_by_status[32];
+        /// <summary>Jobs that wait.</summary>
+        public ulong waiting;
+        /// <summary>Batches that were run.</summary>
+        public ulong batches;
+        /// <summary>Their rows together.</summary>
+        public ulong batch_rows;
+        /// <summary>The rows of half of them are so many or fewer.</summary>
+        public ulong batch_rows_p50;
+        /// <summary>The rows of the largest.</summary>
+        public ulong batch_rows_max;
+        /// <summary>Half of the jobs waited for their batch so many nanoseconds or fewer.</summary>
+        public ulong wait_p50_ns;
+        /// <summary>99 % of them.</summary>
+        public ulong wait_p99_ns;
+        /// <summary>The longest wait.</summary>
+        public ulong wait_max_ns;
+        /// <summary>Runs that were tried again.</summary>
+        public ulong retries;
+        /// <summary>An `inferno_queue_health`.</summary>
+        public int health;
     }
 
     /// <summary>An image in memory of the caller's: 8-bit pixels, row after row.</summary>
@@ -1136,6 +1255,62 @@ namespace InfernoAbi
         /// <summary>Checks a copy of an audit log, of this process or another, and gives the number of its records.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern inferno_status inferno_audit_verify(byte* log, UIntPtr size_bytes, ulong* record_count);
+
+        /// <summary>Fills `options` with the defaults.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_options_init(inferno_job_options* options, UIntPtr struct_size);
+
+        /// <summary>Waits until a job is answered, and answers as its run did: OK, or what `inferno_session_run` could.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_wait(IntPtr job, ulong timeout_ns);
+
+        /// <summary>As `inferno_job_wait`, without waiting.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_poll(IntPtr job);
+
+        /// <summary>Asks that a job which still waits does not run: it is then answered with `INFERNO_STATUS_CANCELLED`, as soon as somebody drives the queue.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_cancel(IntPtr job);
+
+        /// <summary>Gives a view of output `index` of a job that is answered: its own rows of the batch that it ran in.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_output(IntPtr job, UIntPtr index, inferno_tensor* tensor);
+
+        /// <summary>Gives the text of what a job failed of: what was wrong, what was expected, and where.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern byte* inferno_job_error(IntPtr job);
+
+        /// <summary>Ends a job's handle, and with it the views of its outputs.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_job_free(IntPtr job);
+
+        /// <summary>Fills `options` with the defaults.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_options_init(inferno_queue_options* options, UIntPtr struct_size);
+
+        /// <summary>Makes a queue over a model.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_new(IntPtr model, inferno_queue_options* options, IntPtr* queue);
+
+        /// <summary>Submits a job: one run over `inputs`, all inputs of the model in their order.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_submit(IntPtr queue, inferno_tensor* inputs, UIntPtr input_count, inferno_job_options* options, IntPtr* job);
+
+        /// <summary>Runs what waits on the calling thread, without waiting for company, as long as the next batch is expected to fit into `budget_ns`, by what those before took.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_pump(IntPtr queue, ulong budget_ns, ulong* steps);
+
+        /// <summary>Ends submissions, and waits until every job is answered; without workers the calling thread runs them.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_shutdown(IntPtr queue, int mode, ulong timeout_ns);
+
+        /// <summary>Fills `metrics` with what a queue counted; that of all queues of a model's name is in the texts, as `inferno_metrics_copy_openmetrics` gives them.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_get_metrics(IntPtr queue, inferno_queue_metrics* metrics);
+
+        /// <summary>Ends a queue: jobs that wait end with `INFERNO_STATUS_CANCELLED`, those that run are waited for, its threads are joined.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_queue_free(IntPtr queue);
 
         /// <summary>Fills `options` with the defaults.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

@@ -16,12 +16,20 @@ pub mod handle;
 mod memory;
 #[path = "../../../src/crew/place.rs"]
 mod place;
+#[cfg(all(test, loom))]
+mod queue;
 #[path = "../../../src/pool/regions.rs"]
 mod regions;
 #[path = "../../../src/pool/reserve.rs"]
 mod reserve;
 #[path = "../../../src/sync.rs"]
 mod sync;
+#[path = "../../../src/queue"]
+mod words {
+    pub mod free;
+    pub mod inbox;
+    pub mod phase;
+}
 
 #[cfg(all(test, loom))]
 mod tests {
@@ -80,6 +88,33 @@ mod tests {
             table.remove(handle(h)).unwrap();
             assert_eq!(reader.join().unwrap(), 7);
             assert!(table.pin(handle(h)).is_err());
+        });
+    }
+
+    #[test]
+    fn a_kept_slot_is_its_pools_once_its_handle_and_pins_are_gone() {
+        loom::model(|| {
+            use loom::sync::atomic::{AtomicUsize, Ordering};
+            struct Pooled(AtomicUsize);
+            let table = Table::new(Kind::Job).keeping(|value: &Pooled| {
+                value.0.fetch_add(1, Ordering::AcqRel);
+                true
+            });
+            let (table, value) = (Arc::new(table), Arc::new(Pooled(AtomicUsize::new(0))));
+            let slot = table.reserve(value.clone()).unwrap();
+            let old = table.open(slot).addr();
+            let reader = {
+                let table = table.clone();
+                thread::spawn(move || table.pin(handle(old)).is_ok_and(|v| {
+                    assert_eq!(v.0.load(Ordering::Acquire), 0, "still there");
+                    true
+                }))
+            };
+            table.remove(handle(old)).unwrap();
+            let seen = reader.join().unwrap();
+            assert_eq!(value.0.load(Ordering::Acquire), 1, "told once, pinned or not: {seen}");
+            let new = table.open(slot).addr();
+            assert!(table.pin(handle(old)).is_err() && table.pin(handle(new)).is_ok());
         });
     }
 

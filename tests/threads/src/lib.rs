@@ -15,5 +15,31 @@ pub mod metrics;
 mod panics;
 #[path = "../../../src/pool/mod.rs"]
 pub mod pool;
+#[path = "../../../src/queue"]
+pub mod queue {
+    mod breaker;
+    mod core;
+    mod engine;
+    mod free;
+    mod inbox;
+    mod job;
+    mod lent;
+    mod phase;
+    mod policy;
+    mod rest;
+    mod step;
+    mod telling;
+    mod workers;
+
+    pub use self::core::{Core, Door, Options};
+    pub use engine::{Engine, Fit, Jobs};
+    pub use job::{Input, Note, Request};
+    pub use lent::Lent;
+    pub use policy::Settings;
+    pub use telling::is_telling;
+    pub use workers::Queue;
+}
 #[path = "../../../src/sync.rs"]
 mod sync;
+#[path = "../../../src/tensor.rs"]
+pub mod tensor;

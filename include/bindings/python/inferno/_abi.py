@@ -40,6 +40,8 @@ INFERNO_STATUS_INTERNAL = 15
 INFERNO_STATUS_DEADLINE_EXCEEDED = 16
 INFERNO_STATUS_OUT_OF_BUDGET = 17
 INFERNO_STATUS_CANCELLED = 18
+INFERNO_STATUS_QUEUE_FULL = 19
+INFERNO_STATUS_UNAVAILABLE = 20
 
 # inferno_dtype: An element type.
 INFERNO_DTYPE_UNDEFINED = 0
@@ -103,6 +105,20 @@ INFERNO_EVENT_KIND_RAISED = 7
 INFERNO_EVENT_KIND_CLEARED = 8
 INFERNO_EVENT_KIND_LOST = 9
 
+# inferno_priority: How soon a job's turn comes: all that wait of a higher priority go first.
+INFERNO_PRIORITY_LOW = 0
+INFERNO_PRIORITY_NORMAL = 1
+INFERNO_PRIORITY_HIGH = 2
+
+# inferno_queue_health: How a queue's breaker stands.
+INFERNO_QUEUE_HEALTH_CLOSED = 0
+INFERNO_QUEUE_HEALTH_OPEN = 1
+INFERNO_QUEUE_HEALTH_HALF_OPEN = 2
+
+# inferno_shutdown_mode: What becomes of jobs that wait when a queue is shut down.
+INFERNO_SHUTDOWN_MODE_DRAIN = 0
+INFERNO_SHUTDOWN_MODE_CANCEL = 1
+
 # inferno_pixel_format: What the bytes of a pixel are, in their order in memory.
 INFERNO_PIXEL_FORMAT_RGB = 0
 INFERNO_PIXEL_FORMAT_BGR = 1
@@ -142,6 +158,14 @@ class inferno_model(c.Structure):
 
 class inferno_session(c.Structure):
     """One execution context: its inputs, outputs and recurrent state."""
+
+
+class inferno_job(c.Structure):
+    """One run that a queue was asked for: its inputs, and what came of it."""
+
+
+class inferno_queue(c.Structure):
+    """Jobs from any thread, run on sessions of one model, several joined into a batch where the model can be batched: where the first dim of every input and output is the same symbol, which stands nowhere else."""
 
 
 class inferno_tensor(c.Structure):
@@ -224,6 +248,18 @@ class inferno_event(c.Structure):
     """An event."""
 
 
+class inferno_job_options(c.Structure):
+    """Options of a job."""
+
+
+class inferno_queue_options(c.Structure):
+    """Options of a queue."""
+
+
+class inferno_queue_metrics(c.Structure):
+    """What a queue counted."""
+
+
 class inferno_image(c.Structure):
     """An image in memory of the caller's: 8-bit pixels, row after row."""
 
@@ -262,6 +298,9 @@ inferno_threshold_callback = c.CFUNCTYPE(None, c.c_void_p, c.c_int32, c.c_int32,
 
 #: Receives an event.
 inferno_event_callback = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(inferno_event))
+
+#: Receives the end of a job: on a worker of the queue, or on the thread that pumps or waits where it has none.
+inferno_job_callback = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(inferno_job), c.c_int32)
 
 inferno_tensor._fields_ = [
     ("dtype", c.c_int32),
@@ -472,6 +511,46 @@ inferno_event._fields_ = [
     ("hash", c.POINTER(c.c_uint8)),
 ]
 
+inferno_job_options._fields_ = [
+    ("struct_size", c.c_size_t),
+    ("callback", inferno_job_callback),
+    ("user_data", c.c_void_p),
+    ("timeout_ns", c.c_uint64),
+    ("producer", c.c_uint64),
+    ("priority", c.c_int32),
+    ("is_borrowed", c.c_int32),
+]
+
+inferno_queue_options._fields_ = [
+    ("struct_size", c.c_size_t),
+    ("max_delay_ns", c.c_uint64),
+    ("breaker_open_ns", c.c_uint64),
+    ("retry_delay_ns", c.c_uint64),
+    ("workers", c.c_uint32),
+    ("capacity", c.c_uint32),
+    ("max_batch", c.c_uint32),
+    ("concurrency", c.c_uint32),
+    ("breaker_failures", c.c_uint32),
+    ("retries", c.c_uint32),
+    ("threads", c.c_uint32),
+    ("is_prepared", c.c_int32),
+]
+
+inferno_queue_metrics._fields_ = [
+    ("struct_size", c.c_size_t),
+    ("jobs_by_status", c.c_uint64 * 32),
+    ("waiting", c.c_uint64),
+    ("batches", c.c_uint64),
+    ("batch_rows", c.c_uint64),
+    ("batch_rows_p50", c.c_uint64),
+    ("batch_rows_max", c.c_uint64),
+    ("wait_p50_ns", c.c_uint64),
+    ("wait_p99_ns", c.c_uint64),
+    ("wait_max_ns", c.c_uint64),
+    ("retries", c.c_uint64),
+    ("health", c.c_int32),
+]
+
 inferno_image._fields_ = [
     ("pixels", c.POINTER(c.c_uint8)),
     ("stride_bytes", c.c_int64),
@@ -547,6 +626,9 @@ STRUCTS = {
     "inferno_metrics": inferno_metrics,
     "inferno_subscription_options": inferno_subscription_options,
     "inferno_event": inferno_event,
+    "inferno_job_options": inferno_job_options,
+    "inferno_queue_options": inferno_queue_options,
+    "inferno_queue_metrics": inferno_queue_metrics,
     "inferno_image": inferno_image,
     "inferno_image_options": inferno_image_options,
     "inferno_image_map": inferno_image_map,
@@ -636,6 +718,20 @@ FUNCTIONS = [
     ("inferno_audit_copy_log", c.c_int32, [c.POINTER(c.c_char), c.c_size_t, c.POINTER(c.c_size_t)]),
     ("inferno_audit_set_capacity", c.c_int32, [c.c_size_t]),
     ("inferno_audit_verify", c.c_int32, [c.c_char_p, c.c_size_t, c.POINTER(c.c_uint64)]),
+    ("inferno_job_options_init", c.c_int32, [c.POINTER(inferno_job_options), c.c_size_t]),
+    ("inferno_job_wait", c.c_int32, [c.POINTER(inferno_job), c.c_uint64]),
+    ("inferno_job_poll", c.c_int32, [c.POINTER(inferno_job)]),
+    ("inferno_job_cancel", c.c_int32, [c.POINTER(inferno_job)]),
+    ("inferno_job_output", c.c_int32, [c.POINTER(inferno_job), c.c_size_t, c.POINTER(inferno_tensor)]),
+    ("inferno_job_error", c.c_char_p, [c.POINTER(inferno_job)]),
+    ("inferno_job_free", c.c_int32, [c.POINTER(inferno_job)]),
+    ("inferno_queue_options_init", c.c_int32, [c.POINTER(inferno_queue_options), c.c_size_t]),
+    ("inferno_queue_new", c.c_int32, [c.POINTER(inferno_model), c.POINTER(inferno_queue_options), c.POINTER(c.POINTER(inferno_queue))]),
+    ("inferno_queue_submit", c.c_int32, [c.POINTER(inferno_queue), c.POINTER(inferno_tensor), c.c_size_t, c.POINTER(inferno_job_options), c.POINTER(c.POINTER(inferno_job))]),
+    ("inferno_queue_pump", c.c_int32, [c.POINTER(inferno_queue), c.c_uint64, c.POINTER(c.c_uint64)]),
+    ("inferno_queue_shutdown", c.c_int32, [c.POINTER(inferno_queue), c.c_int32, c.c_uint64]),
+    ("inferno_queue_get_metrics", c.c_int32, [c.POINTER(inferno_queue), c.POINTER(inferno_queue_metrics)]),
+    ("inferno_queue_free", c.c_int32, [c.POINTER(inferno_queue)]),
     ("inferno_image_options_init", c.c_int32, [c.POINTER(inferno_image_options), c.c_size_t]),
     ("inferno_image_to_tensor", c.c_int32, [c.POINTER(inferno_image), c.POINTER(inferno_image_options), c.POINTER(inferno_tensor), c.POINTER(inferno_image_map)]),
     ("inferno_audio_framer_init", c.c_int32, [c.POINTER(inferno_audio_framer), c.c_size_t, c.POINTER(c.c_float), c.c_size_t, c.c_size_t, c.c_size_t]),
