@@ -35,8 +35,8 @@ static struct outputs {
         unsigned char tail[64];
     } counted;
     uint64_t number;
-    int32_t finished;
     unsigned char buffer[64];
+    int32_t finished;
 } out, before;
 
 static inferno_model *model;          /* the accumulator: inputs x, state; outputs y, state_out */
