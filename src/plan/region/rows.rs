@@ -51,6 +51,11 @@ fn extreme(context: &Context, dims: &[usize]) -> Option<Op> {
     let facts = (0..context.node.inputs.len()).map(|at| context.input_fact(at));
     let facts = facts.collect::<Option<Vec<_>>>()?;
     let (is_largest, axes) = model::extreme(&*context.node.op, &facts)?;
+    // What loses an axis is no image any more.
+    let rank = context.node.outputs.first()?.fact.rank();
+    if context.channels_last && rank != facts.first()?.rank() {
+        return None;
+    }
     let op = if is_largest { Reduction::Max } else { Reduction::Min };
     Some(Op::Reduce { op, dims: around(dims, &laid(context, &axes))? })
 }
