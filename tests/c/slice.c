@@ -305,7 +305,7 @@ static void cancelled_in_the_middle(pb bytes, const char *dims, size_t sliced) {
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, cancel_it, &other) == 0);
     int cancelled = 0;
-    for (int turn = 0; turn < 10; turn++) {
+    for (int turn = 0; turn < check_times(10); turn++) {
         int32_t finished = 0;
         atomic_store(&other.go, 1);
         begun = now_ns();
@@ -334,8 +334,8 @@ static void cancelled_in_the_middle(pb bytes, const char *dims, size_t sliced) {
 }
 
 static void cancelled_from_another_thread(void) {
-    cancelled_in_the_middle(model_heavy(256, 100), "256,256", 0);
-    cancelled_in_the_middle(model_heavy(256, 100), "256,256", 1);
+    cancelled_in_the_middle(model_heavy(256, check_times(100)), "256,256", 0);
+    cancelled_in_the_middle(model_heavy(256, check_times(100)), "256,256", 1);
 }
 
 /* A slice takes about its budget: no more than a long part over it. */
@@ -396,7 +396,7 @@ static void no_slice_allocates(void) {
     CHECK(run_sliced(session, 1) > 3);
     inferno_memory_stats before = {.struct_size = sizeof before}, after = before;
     CHECK_OK(inferno_session_get_memory_stats(session, &before));
-    for (int turn = 0; turn < 20; turn++) {
+    for (int turn = 0; turn < check_times(20); turn++) {
         CHECK(run_sliced(session, turn % 2 == 0 ? 1 : 100000) >= 1);
     }
     CHECK_OK(inferno_session_get_memory_stats(session, &after));
