@@ -87,6 +87,28 @@ impl Geometry {
         (0..2).any(|axis| self.pad[axis] > 0 || reach[axis] > self.from[axis])
     }
 
+    /// Floats of an image with its pads, where it has some.
+    pub(super) fn padded_floats(&self) -> usize {
+        let [rows, columns] = self.reach();
+        if self.is_padded() { rows * columns * self.channels } else { 0 }
+    }
+
+    /// What so many rows of windows, from the `first`th on, have of an image, with its
+    /// pads in the scratch where it has some; and its columns.
+    pub(super) fn padded<'a>(
+        &self,
+        x: &'a [f32],
+        [first, count]: [usize; 2],
+        scratch: &'a mut [f32],
+    ) -> (&'a [f32], usize) {
+        if self.is_padded() {
+            self.copy(x, [first, count], scratch);
+            return (scratch, self.reach()[1]);
+        }
+        let line = self.from[1] * self.channels;
+        (&x[first * self.stride[0] * line..], self.from[1])
+    }
+
     /// Copies what so many rows of windows, from the `first`th on, have of an image
     /// with its pads.
     fn copy(&self, x: &[f32], [first, count]: [usize; 2], to: &mut [f32]) {
@@ -188,8 +210,7 @@ impl Conv2d {
         if let Weights::Winograd(filter) = &self.weights {
             return Winograd::scratch(filter, self.geometry.to);
         }
-        let [rows, columns] = self.geometry.reach();
-        if self.geometry.is_padded() { rows * columns * self.geometry.channels } else { 0 }
+        self.geometry.padded_floats()
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], scratch: &mut [f32]) {
@@ -210,28 +231,11 @@ impl Conv2d {
                 }
                 Weights::Windows(groups) => {
                     let rows = [0, geometry.to[0]];
-                    let (x, width) = self.padded(x, rows, scratch);
+                    let (x, width) = geometry.padded(x, rows, scratch);
                     self.image(isa, groups, x, width, residual, y);
                 }
             }
         }
-    }
-
-    /// What so many rows of windows, from the `first`th on, have of an image, with its
-    /// pads in the scratch where it has some; and its columns.
-    fn padded<'a>(
-        &self,
-        x: &'a [f32],
-        [first, count]: [usize; 2],
-        scratch: &'a mut [f32],
-    ) -> (&'a [f32], usize) {
-        let geometry = &self.geometry;
-        if geometry.is_padded() {
-            geometry.copy(x, [first, count], scratch);
-            return (scratch, geometry.reach()[1]);
-        }
-        let line = geometry.from[1] * geometry.channels;
-        (&x[first * geometry.stride[0] * line..], geometry.from[1])
     }
 
     /// The rows `y` of what comes of an image, whose windows are those of `x` with its
@@ -334,7 +338,8 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
     let (channels, len) = (geometry.channels, context.output(0)?.iter().product());
     let own = channels / op.group;
     let depth = own * geometry.kernel[0] * geometry.kernel[1];
-    let (weights, raw) = (context.floats(1)?, context.raw(1)?);
+    let raw = context.raw(1)?;
+    let weights = raw.as_ref();
     let whole = channels.is_multiple_of(op.group) && filters.is_multiple_of(op.group);
     if !whole || weights.len() != filters * depth || len != batch * geometry.outputs() {
         return None;
@@ -348,7 +353,7 @@ pub(super) fn lower(context: &Context) -> Option<Lowered> {
         .then(|| Tile::of(channels, filters, geometry.to))
         .flatten();
     let weights = if let Some(tile) = tile {
-        Weights::Winograd(Filter::later(tile, channels, filters, raw).ok()?)
+        Weights::Winograd(Filter::later(tile, channels, filters, raw.clone()).ok()?)
     } else {
         let (each, of_group) = (filters / op.group, weights.len() / op.group);
         let dims = [each, own, depth / own];

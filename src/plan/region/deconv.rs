@@ -39,11 +39,20 @@ fn are_beside(geometry: &Geometry) -> bool {
     kernel == stride && *pad == [0; 2] && fills(0) && fills(1)
 }
 
-/// Zeros before and after the image along an axis, for all taps that reach over it.
-fn pads(geometry: &Geometry, axis: usize) -> [usize; 2] {
-    let Geometry { from, to, kernel, stride, pad, .. } = geometry;
-    let last = (to[axis] - 1 + pad[axis]) / stride[axis];
-    [kernel[axis].div_ceil(stride[axis]) - 1, (last + 1).saturating_sub(from[axis])]
+/// The convolution whose windows have all taps that reach an element, wherever it is past
+/// a multiple of the stride.
+fn windows(geometry: &Geometry) -> Geometry {
+    let Geometry { from, to, kernel, stride, pad, .. } = *geometry;
+    let last = |axis: usize| (to[axis] - 1 + pad[axis]) / stride[axis];
+    let most = [0, 1].map(|axis: usize| kernel[axis].div_ceil(stride[axis]));
+    Geometry {
+        to: [0, 1].map(|axis: usize| from[axis].max(last(axis) + 1)),
+        kernel: most,
+        stride: [1; 2],
+        dilation: [1; 2],
+        pad: most.map(|taps| taps - 1),
+        ..*geometry
+    }
 }
 
 /// How many taps reach what is so far past a multiple of the stride.
@@ -113,9 +122,7 @@ impl Deconv {
         if are_beside(&self.geometry) {
             return 0;
         }
-        let pads = [0, 1].map(|axis| pads(&self.geometry, axis));
-        let with = |axis: usize| self.geometry.from[axis] + pads[axis][0] + pads[axis][1];
-        if pads == [[0; 2]; 2] { 0 } else { with(0) * with(1) * self.geometry.channels }
+        windows(&self.geometry).padded_floats()
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], scratch: &mut [f32]) {
@@ -123,10 +130,11 @@ impl Deconv {
             return self.beside(isa, reads, y);
         }
         let residual = self.tail.residual.map(|at| reads.get(at));
-        let len = self.geometry.outputs();
+        let (len, windows) = (self.geometry.outputs(), windows(&self.geometry));
         for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
             let residual = residual.map(|all| &all[at * len..][..len]);
-            self.overlapping(isa, self.padded(x, scratch), residual, y);
+            let (x, width) = windows.padded(x, [0, windows.to[0]], scratch);
+            self.overlapping(isa, &windows, x, width, residual, y);
         }
     }
 
@@ -157,31 +165,19 @@ impl Deconv {
         }
     }
 
-    /// An image with its pads.
-    fn padded<'a>(&self, x: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
-        let Geometry { channels, from: [height, width], .. } = self.geometry;
-        let [rows, columns] = [0, 1].map(|axis| pads(&self.geometry, axis));
-        if (rows, columns) == ([0; 2], [0; 2]) {
-            return x;
-        }
-        let (line, own) = ((columns[0] + width + columns[1]) * channels, width * channels);
-        let (before, from) = scratch.split_at_mut(rows[0] * line);
-        let (image, after) = from.split_at_mut(height * line);
-        before.fill(0.0);
-        for (to, x) in image.chunks_exact_mut(line).zip(x.chunks_exact(own)) {
-            to[..columns[0] * channels].fill(0.0);
-            to[columns[0] * channels..][..own].copy_from_slice(x);
-            to[columns[0] * channels + own..].fill(0.0);
-        }
-        after[..rows[1] * line].fill(0.0);
-        scratch
-    }
-
-    /// One image, row by row; of each, what is equally far past a multiple of the stride.
-    fn overlapping(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
-        let Geometry { channels, filters, from, to, stride, pad, .. } = self.geometry;
-        let [rows, columns] = [0, 1].map(|axis| pads(&self.geometry, axis));
-        let line = (columns[0] + from[1] + columns[1]) * channels;
+    /// One image, with its pads in rows of so many columns, row by row; of each, what is
+    /// equally far past a multiple of the stride.
+    fn overlapping(
+        &self,
+        isa: Isa,
+        windows: &Geometry,
+        x: &[f32],
+        width: usize,
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
+        let Geometry { channels, filters, to, stride, pad, .. } = self.geometry;
+        let (line, most) = (width * channels, windows.kernel);
         for (row, y) in y.chunks_exact_mut(to[1] * filters).enumerate() {
             let (down, below) = ((row + pad[0]) / stride[0], (row + pad[0]) % stride[0]);
             let high = taps(&self.geometry, 0, below);
@@ -192,8 +188,7 @@ impl Deconv {
                 if first >= to[1] {
                     continue;
                 }
-                let begin = (down + rows[0] + 1 - high) * line
-                    + (across + columns[0] + 1 - wide) * channels;
+                let begin = (down + most[0] - high) * line + (across + most[1] - wide) * channels;
                 let at = row * to[1] * filters + first * filters;
                 let windows = kernels::Windows {
                     x: &x[begin..],

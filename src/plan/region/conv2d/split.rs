@@ -151,7 +151,7 @@ impl Conv2d {
         y: &mut [f32],
     ) {
         let row = self.geometry.to[1] * self.geometry.filters;
-        let (x, width) = self.padded(image.x, [first, y.len() / row], scratch);
+        let (x, width) = self.geometry.padded(image.x, [first, y.len() / row], scratch);
         self.image(isa, groups, x, width, image.residual.map(|all| &all[first * row..]), y);
     }
 
@@ -166,7 +166,7 @@ impl Conv2d {
         mut y: Panel<'_>,
     ) {
         let Geometry { channels, filters, to, kernel, stride, dilation, .. } = self.geometry;
-        let (x, width) = self.padded(image.x, [0, to[0]], scratch);
+        let (x, width) = self.geometry.padded(image.x, [0, to[0]], scratch);
         let line = width * channels;
         let windows = kernels::Windows {
             x,
