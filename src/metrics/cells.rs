@@ -25,16 +25,52 @@ pub fn status_of(kind: Kind) -> usize {
 /// and may be refused: see [`crate::pool`].)
 const APART: usize = 128;
 
+/// A histogram that one thread at a time counts in.
+#[repr(C)]
+pub(super) struct Counts {
+    sum: AtomicU64,
+    max: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+impl Counts {
+    pub(super) fn new() -> Counts {
+        Counts {
+            sum: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+        }
+    }
+
+    #[inline]
+    pub(super) fn note(&self, value: u64) {
+        add(&self.buckets[bucket(value)], 1);
+        add(&self.sum, value);
+        if value > self.max.load(Relaxed) {
+            self.max.store(value, Relaxed);
+        }
+    }
+
+    /// Adds what was counted to `to`.
+    pub(super) fn read(&self, to: &mut Histogram) {
+        for (at, count) in self.buckets.iter().enumerate() {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                to.add(at, count);
+            }
+        }
+        to.note(self.sum.load(Relaxed), self.max.load(Relaxed));
+    }
+}
+
 /// The cells of one session.
 #[repr(C)]
 pub(crate) struct Cells {
     _before: [u8; APART],
-    sum_ns: AtomicU64,
-    max_ns: AtomicU64,
+    /// Successful runs, by nanoseconds.
+    runs: Counts,
     /// By status.
     failures: [AtomicU64; STATUSES],
-    /// Successful runs, by nanoseconds.
-    runs: [AtomicU64; BUCKETS],
     _after: [u8; APART],
 }
 
@@ -48,10 +84,8 @@ impl Cells {
     pub(super) fn new() -> Cells {
         Cells {
             _before: [0; APART],
-            sum_ns: AtomicU64::new(0),
-            max_ns: AtomicU64::new(0),
+            runs: Counts::new(),
             failures: [const { AtomicU64::new(0) }; STATUSES],
-            runs: [const { AtomicU64::new(0) }; BUCKETS],
             _after: [0; APART],
         }
     }
@@ -59,11 +93,7 @@ impl Cells {
     /// A run that took so long. One thread at a time.
     #[inline]
     pub(super) fn ran(&self, ns: u64) {
-        add(&self.runs[bucket(ns)], 1);
-        add(&self.sum_ns, ns);
-        if ns > self.max_ns.load(Relaxed) {
-            self.max_ns.store(ns, Relaxed);
-        }
+        self.runs.note(ns);
     }
 
     /// A run that failed.
@@ -73,13 +103,7 @@ impl Cells {
 
     /// Adds what was counted to `totals`.
     pub(super) fn read(&self, totals: &mut Totals) {
-        for (at, count) in self.runs.iter().enumerate() {
-            let count = count.load(Relaxed);
-            if count > 0 {
-                totals.runs.add(at, count);
-            }
-        }
-        totals.runs.note(self.sum_ns.load(Relaxed), self.max_ns.load(Relaxed));
+        self.runs.read(&mut totals.runs);
         for (to, from) in totals.failures.iter_mut().zip(&self.failures) {
             *to += from.load(Relaxed);
         }
@@ -126,8 +150,8 @@ mod tests {
         let cells: Vec<Arc<Cells>> = (0..8).map(|_| Arc::new(Cells::new())).collect();
         // The lines that one's counts are in.
         let lines = |cells: &Arc<Cells>| {
-            let from = (&raw const cells.sum_ns).addr() / 128;
-            let to = (&raw const cells.runs[BUCKETS - 1]).addr() / 128;
+            let from = (&raw const cells.runs.sum).addr() / 128;
+            let to = (&raw const cells.failures[STATUSES - 1]).addr() / 128;
             (Arc::as_ptr(cells).addr() / 128, from, to)
         };
         let mut all: Vec<_> = cells.iter().map(lines).collect();

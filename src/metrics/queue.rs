@@ -3,8 +3,8 @@
 //! Waits and batches are counted by the thread that takes a batch, under the queue's
 //! own lock, so their cells are that thread's alone, as a session's are (`cells`).
 
-use super::cells::{STATUSES, status_of};
-use super::histogram::{BUCKETS, Histogram, bucket};
+use super::cells::{Counts, STATUSES, status_of};
+use super::histogram::Histogram;
 use super::meter::ModelMeter;
 use super::switches;
 use super::trace::{Category, Span};
@@ -12,43 +12,6 @@ use crate::error::Kind;
 use crate::host::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// A histogram that one thread at a time counts in.
-struct Counts {
-    buckets: [AtomicU64; BUCKETS],
-    sum: AtomicU64,
-    max: AtomicU64,
-}
-
-impl Counts {
-    fn new() -> Counts {
-        Counts {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum: AtomicU64::new(0),
-            max: AtomicU64::new(0),
-        }
-    }
-
-    fn note(&self, value: u64) {
-        let add =
-            |cell: &AtomicU64, more| cell.store(cell.load(Relaxed).wrapping_add(more), Relaxed);
-        add(&self.buckets[bucket(value)], 1);
-        add(&self.sum, value);
-        if value > self.max.load(Relaxed) {
-            self.max.store(value, Relaxed);
-        }
-    }
-
-    fn read(&self, to: &mut Histogram) {
-        for (at, count) in self.buckets.iter().enumerate() {
-            let count = count.load(Relaxed);
-            if count > 0 {
-                to.add(at, count);
-            }
-        }
-        to.note(self.sum.load(Relaxed), self.max.load(Relaxed));
-    }
-}
 
 /// The cells of one queue.
 pub(crate) struct QueueCells {
