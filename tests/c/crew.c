@@ -9,23 +9,10 @@
 #include "fixtures.h"
 #include "on_threads.h"
 
-#include <dirent.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { BATCH = 20000, MOST = BATCH * 16 };
-
-/* Threads of this process. */
-static int threads_here(void) {
-    DIR *folder = opendir("/proc/self/task");
-    REQUIRE(folder != NULL);
-    int count = 0;
-    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        count += entry->d_name[0] != '.';
-    }
-    closedir(folder);
-    return count;
-}
 
 static inferno_session *open_with(const inferno_model *model, uint32_t threads) {
     inferno_session_options options = session_defaults();

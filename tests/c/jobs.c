@@ -8,21 +8,9 @@
 #include "fixtures.h"
 #include "on_threads.h"
 
-#include <dirent.h>
 #include <float.h>
 
 enum { SIDE = 256, MOST = SIDE * SIDE, WORKERS = 4 };
-
-static int threads_here(void) {
-    DIR *folder = opendir("/proc/self/task");
-    REQUIRE(folder != NULL);
-    int count = 0;
-    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        count += entry->d_name[0] != '.';
-    }
-    closedir(folder);
-    return count;
-}
 
 /* ---- What hosts do with jobs ------------------------------------------------------------------ */
 

@@ -6,9 +6,9 @@
 
 #include "check.h"
 #include "fixtures.h"
+#include "on_threads.h"
 
 #include <dirent.h>
-#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,28 +209,17 @@ static inferno_subscription_options every(uint64_t milliseconds, told *to, int32
     return options;
 }
 
-static int threads(void) {
-    DIR *folder = opendir("/proc/self/task");
-    int count = 0;
-    REQUIRE(folder != NULL);
-    while (readdir(folder) != NULL) {
-        count++;
-    }
-    closedir(folder);
-    return count - 2;
-}
-
 static void by_a_thread(void) {
     CHECK_OK(inferno_shutdown());
     told to = {0};
     inferno_subscription_options options = every(2, &to, INFERNO_METRICS_DRIVER_THREAD);
     inferno_session *session = open_model(model_add());
-    int before = threads();
+    int before = threads_here();
     uint64_t reports = 0, rate = 0, events = 0, other = 0;
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
     REQUIRE_OK(inferno_metrics_watch(INFERNO_METRIC_RATE, NULL, 10, 1, crossing, &options, &rate));
     REQUIRE_OK(inferno_audit_subscribe(event, &options, &events));
-    CHECK(threads() == before + 1);
+    CHECK(threads_here() == before + 1);
     CHECK(reports != rate && rate != events);
     inferno_subscription_options host = every(2, &to, INFERNO_METRICS_DRIVER_HOST);
     CHECK_ERROR(inferno_metrics_subscribe(report, &host, &other), INFERNO_STATUS_INVALID_ARGUMENT,
@@ -257,26 +246,26 @@ static void by_a_thread(void) {
     CHECK(atomic_load(&to.reports) == so_far);
     CHECK_ERROR(inferno_metrics_unsubscribe(reports), INFERNO_STATUS_NOT_FOUND, "number");
     CHECK_OK(inferno_metrics_unsubscribe(rate));
-    CHECK(threads() == before + 1);
+    CHECK(threads_here() == before + 1);
     CHECK_OK(inferno_metrics_unsubscribe(events));
-    CHECK(threads() == before);
+    CHECK(threads_here() == before);
     CHECK(atomic_load(&to.odd) == 0);
     /* A shutdown ends what is left. */
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
-    CHECK(threads() == before + 1);
+    CHECK(threads_here() == before + 1);
     CHECK_OK(inferno_shutdown());
-    CHECK(threads() == before);
+    CHECK(threads_here() == before);
     CHECK_STATUS(inferno_metrics_unsubscribe(reports), INFERNO_STATUS_NOT_FOUND);
 }
 
 static void by_the_host(void) {
     told to = {0};
     inferno_subscription_options options = every(1, &to, INFERNO_METRICS_DRIVER_HOST);
-    int before = threads();
+    int before = threads_here();
     uint64_t reports = 0, events = 0, next = 0;
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
     REQUIRE_OK(inferno_audit_subscribe(event, &options, &events));
-    CHECK(threads() == before);
+    CHECK(threads_here() == before);
     inferno_session *session = open_model(model_add());
     run_times(session, 25);
     nap(2);
@@ -503,7 +492,7 @@ static void a_thousand_lives(void) {
     inferno_memory_stats before = {.struct_size = sizeof before}, after = before;
     CHECK_OK(inferno_memory_get_stats(&before));
     size_t open_files = descriptors();
-    int alive = threads();
+    int alive = threads_here();
     for (int i = 0; i < check_times(1000); i++) {
         one_life();
     }
@@ -512,7 +501,7 @@ static void a_thousand_lives(void) {
         printf("live: %lld bytes more\n", (long long)(after.live_bytes - before.live_bytes));
     }
     CHECK(descriptors() == open_files);
-    CHECK(threads() == alive);
+    CHECK(threads_here() == alive);
 }
 
 int main(void) {
