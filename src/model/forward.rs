@@ -62,10 +62,9 @@ fn infer(
     });
     let inputs = inputs.collect::<TractResult<TVec<InferenceFact>>>()?;
     let node = &mut source.nodes[id];
-    let outputs: TVec<InferenceFact> = node.outputs.iter().map(|o| o.fact.clone()).collect();
-    ensure!(outputs.len() == node.op.nboutputs()?, "{} outputs", outputs.len());
-    let (_, inferred, _) =
-        node.op.infer(inputs.iter().collect(), outputs.iter().collect(), tvec!())?;
+    ensure!(node.outputs.len() == node.op.nboutputs()?, "{} outputs", node.outputs.len());
+    let outputs = node.outputs.iter().map(|output| &output.fact).collect();
+    let (_, inferred, _) = node.op.infer(inputs.iter().collect(), outputs, tvec!())?;
     for (output, fact) in node.outputs.iter_mut().zip(inferred) {
         output.fact = fact;
     }

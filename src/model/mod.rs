@@ -115,6 +115,15 @@ enum Place {
     Bytes(Vec<u8>),
 }
 
+impl Place {
+    /// A path that stays the same when the folder of the process changes.
+    fn file(path: &str) -> Place {
+        let whole = std::path::absolute(path).ok();
+        let whole = whole.and_then(|path| path.into_os_string().into_string().ok());
+        Place::Path(whole.unwrap_or_else(|| path.to_owned()))
+    }
+}
+
 impl Model {
     /// Reads, checks and describes a model.
     pub fn load(source: Source<'_>, options: &LoadOptions) -> Result<Arc<Model>> {
@@ -169,7 +178,7 @@ impl Model {
         };
         if let Some(told) = known {
             let place = match (source, whole) {
-                (Source::Path(path), _) => Place::Path(absolute(&path)),
+                (Source::Path(path), _) => Place::file(&path),
                 (_, whole) => Place::Bytes(whole.unwrap_or_default().into_owned()),
             };
             log_line!(Info, "found {name} in the cache");
@@ -208,7 +217,7 @@ impl Model {
         // Files that were tried are not trusted twice.
         let origin = match (&source, alone && tried.is_none()) {
             (Source::Path(path), true) => {
-                Some(Origin { place: Place::Path(absolute(path)), options: options.clone() })
+                Some(Origin { place: Place::file(path), options: options.clone() })
             }
             _ => None,
         };
@@ -347,12 +356,6 @@ impl Model {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
-}
-
-/// A path that stays the same when the folder of the process changes.
-fn absolute(path: &str) -> String {
-    let whole = std::path::absolute(path).ok().and_then(|p| p.into_os_string().into_string().ok());
-    whole.unwrap_or_else(|| path.to_owned())
 }
 
 /// A model from its file, and whether it is all in there.

@@ -14,6 +14,11 @@ pub fn moment(time: Duration) -> Option<Instant> {
     if time.is_zero() { None } else { Instant::now().checked_add(time) }
 }
 
+/// The nearer of two moments, each of which may be never.
+fn nearer(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
+
 /// What this thread is held to.
 struct Limits {
     until: Cell<Option<Instant>>,
@@ -39,7 +44,7 @@ impl Deadline {
     pub fn after(time: Duration) -> Deadline {
         HERE.with(|here| {
             let outer = here.until.get();
-            here.until.set([outer, moment(time)].into_iter().flatten().min());
+            here.until.set(nearer(outer, moment(time)));
             Deadline { outer, of: PhantomData }
         })
     }
@@ -117,11 +122,7 @@ fn held<T>(until: Option<Instant>, stop: *const Stop, work: impl FnOnce() -> T) 
 #[inline]
 pub fn within_limits<T>(time: Duration, stop: &Stop, run: impl FnOnce() -> T) -> T {
     let outer = HERE.with(|here| here.until.get());
-    let until = match time.is_zero() {
-        true => outer,
-        false => [outer, moment(time)].into_iter().flatten().min(),
-    };
-    held(until, stop, run)
+    held(nearer(outer, moment(time)), stop, run)
 }
 
 /// Does what this thread is not held to anything for: it may be somebody else's.
@@ -148,7 +149,7 @@ impl Inherited {
     /// The thread that it was taken from waits until this has ended.
     pub(super) unsafe fn during<T>(self, work: impl FnOnce() -> T) -> T {
         let own = HERE.with(|here| here.until.get());
-        held([own, self.0].into_iter().flatten().min(), self.1, work)
+        held(nearer(own, self.0), self.1, work)
     }
 }
 

@@ -47,10 +47,9 @@ pub(super) fn signed(
     let value = |at: usize, less: i32| i32::from((bytes[at] ^ by) as i8).wrapping_sub(less);
     // Most weights are signed bytes without their zero, too.
     let fits = |filter: usize| {
-        let all = (0..taps).flat_map(|tap| (0..own).map(move |c| (tap, c)));
-        let fits = |v: i32| i8::try_from(v).is_ok();
-        zero(filter) == 0
-            || all.into_iter().all(|(tap, c)| fits(value(at(filter, tap, c), zero(filter))))
+        let less = zero(filter);
+        let fits = |tap: usize, c: usize| i8::try_from(value(at(filter, tap, c), less)).is_ok();
+        less == 0 || (0..taps).all(|tap| (0..own).all(|c| fits(tap, c)))
     };
     let centred = (0..filters).all(fits);
     let less = |filter: usize| if centred { zero(filter) } else { 0 };
