@@ -46,14 +46,16 @@ pub struct inferno_runtime_options {
     /// An `inferno_isa`: Inferno's own kernels use no instructions beyond it, in
     /// programs compiled from now on. The answers are the same to the bit where
     /// Inferno's kernels compute them; operators that it has none for choose
-    /// their instructions by the processor. Default `INFERNO_ISA_BEST`.
+    /// their instructions by the processor. One of another processor family caps
+    /// nothing. Default `INFERNO_ISA_BEST`.
     pub isa: i32,
     /// What does the parts of large steps, in place of helper threads of Inferno's;
     /// copied. NULL = those helpers.
     pub jobs: *const inferno_host_jobs,
 }
 
-/// Instruction sets of Inferno's own kernels; each has what those before it have.
+/// Instruction sets of Inferno's own kernels; of those of one processor family, each
+/// has what those before it have.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)]
@@ -66,6 +68,8 @@ pub enum inferno_isa {
     Avx2 = 2,
     /// x86-64 with AVX-512 F.
     Avx512 = 3,
+    /// 64-bit ARM with NEON.
+    Neon = 4,
 }
 
 /// The cap of a number from a host.
@@ -75,6 +79,7 @@ fn isa(number: i32) -> Result<Option<Isa>> {
         1 => Ok(Some(Isa::Scalar)),
         2 => Ok(Some(Isa::Avx2)),
         3 => Ok(Some(Isa::Avx512)),
+        4 => Ok(Some(Isa::Neon)),
         _ => Err(error::invalid_argument(format!("isa is {number}: expected an inferno_isa"))),
     }
 }

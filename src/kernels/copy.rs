@@ -244,6 +244,23 @@ unsafe fn tile(x: *const f32, y: *mut f32, right: usize, down: usize, rows: usiz
 /// As [`tile`].
 #[inline(always)]
 unsafe fn four(x: *const f32, y: *mut f32, right: usize, down: usize) {
+    // SAFETY: by the contract; these AArch64 have NEON.
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    unsafe {
+        use std::arch::aarch64::*;
+        // Pairs of two rows, then both halves of pairs.
+        let two = |i: usize| {
+            let (upper, lower) = (vld1q_f32(x.add(i * right)), vld1q_f32(x.add((i + 1) * right)));
+            let (even, odd) = (vtrn1q_f32(upper, lower), vtrn2q_f32(upper, lower));
+            (vreinterpretq_f64_f32(even), vreinterpretq_f64_f32(odd))
+        };
+        let (first, second) = (two(0), two(2));
+        let put = |j: usize, v| vst1q_f32(y.add(j * down), vreinterpretq_f32_f64(v));
+        put(0, vtrn1q_f64(first.0, second.0));
+        put(1, vtrn1q_f64(first.1, second.1));
+        put(2, vtrn2q_f64(first.0, second.0));
+        put(3, vtrn2q_f64(first.1, second.1));
+    }
     // SAFETY: by the contract; every x86-64 has SSE.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -258,7 +275,10 @@ unsafe fn four(x: *const f32, y: *mut f32, right: usize, down: usize) {
         _mm_storeu_ps(y.add(2 * down), c);
         _mm_storeu_ps(y.add(3 * down), d);
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        all(target_arch = "aarch64", target_feature = "neon")
+    )))]
     for i in 0..4 {
         for j in 0..4 {
             // SAFETY: by the contract.

@@ -321,9 +321,13 @@ impl Lanes for Scalar {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2, Avx512};
 
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -347,6 +351,12 @@ macro_rules! for_isa {
             fn avx512($($arg: $t),*) {
                 $kernel::<$crate::kernels::lanes::Avx512>($($arg),*)
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            #[allow(clippy::too_many_arguments)]
+            fn neon($($arg: $t),*) {
+                $kernel::<$crate::kernels::lanes::Neon>($($arg),*)
+            }
             assert!(isa.is_there(), "{isa:?} is not there");
             match isa {
                 // SAFETY: the processor has the instructions.
@@ -355,6 +365,9 @@ macro_rules! for_isa {
                 // SAFETY: the processor has the instructions.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: the processor has the instructions.
+                #[cfg(target_arch = "aarch64")]
+                $crate::kernels::Isa::Neon => unsafe { neon($($arg),*) },
                 _ => $kernel::<$crate::kernels::lanes::Scalar>($($arg),*),
             }
         }

@@ -248,6 +248,11 @@ pub fn pack_into(
             Isa::Avx2 | Isa::Avx512 if row_stride == 1 => unsafe {
                 x86::transpose(b.as_ptr(), col_stride, columns, lines)
             },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon if row_stride == 1 => unsafe {
+                neon::transpose(b.as_ptr(), col_stride, columns, lines)
+            },
             _ => 0,
         };
         for (p, line) in lines.iter_mut().enumerate().skip(done) {
@@ -336,6 +341,53 @@ mod x86 {
                 });
             }
             done += 8;
+        }
+        done
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::PANEL;
+    use crate::kernels::each::each;
+    use std::arch::aarch64::*;
+
+    /// Writes `columns` columns to as many whole blocks of 4 lines as there are,
+    /// and zero to the columns after them; says how many lines that was.
+    ///
+    /// SAFETY: the processor has NEON; column `j` begins at `b + j * stride` and
+    /// has a value for each line; there are 16 columns at most.
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn transpose(
+        b: *const f32,
+        stride: usize,
+        columns: usize,
+        lines: &mut [[f32; PANEL]],
+    ) -> usize {
+        let mut done = 0;
+        for block in lines.as_chunks_mut::<4>().0 {
+            for first in (0..PANEL).step_by(4) {
+                let mut v = [vdupq_n_f32(0.0); 4];
+                each!(j < 4, {
+                    if first + j < columns {
+                        // SAFETY: four values of a column that there is.
+                        v[j] = unsafe { vld1q_f32(b.add((first + j) * stride + done)) };
+                    }
+                });
+                // Pairs of columns, then fours.
+                let (a, b) = (vtrn1q_f32(v[0], v[1]), vtrn2q_f32(v[0], v[1]));
+                let (c, d) = (vtrn1q_f32(v[2], v[3]), vtrn2q_f32(v[2], v[3]));
+                let [a, b, c, d] = [a, b, c, d].map(|pairs| vreinterpretq_f64_f32(pairs));
+                let fours =
+                    [vtrn1q_f64(a, c), vtrn1q_f64(b, d), vtrn2q_f64(a, c), vtrn2q_f64(b, d)];
+                each!(i < 4, {
+                    // SAFETY: a quarter of a line.
+                    unsafe {
+                        vst1q_f32(block[i].as_mut_ptr().add(first), vreinterpretq_f32_f64(fours[i]))
+                    }
+                });
+            }
+            done += 4;
         }
         done
     }

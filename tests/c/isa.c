@@ -26,7 +26,7 @@ static void answer(inferno_isa isa, float *y) {
 static void every_set_gives_the_same_bits(void) {
     float wanted[BATCH * MLP_OUT], got[BATCH * MLP_OUT];
     answer(INFERNO_ISA_SCALAR, wanted);
-    for (int isa = INFERNO_ISA_BEST; isa <= INFERNO_ISA_AVX512; isa++) {
+    for (int isa = INFERNO_ISA_BEST; isa <= INFERNO_ISA_NEON; isa++) {
         memset(got, 0xff, sizeof got);
         answer((inferno_isa)isa, got);
         CHECK(memcmp(got, wanted, sizeof got) == 0);
@@ -34,7 +34,7 @@ static void every_set_gives_the_same_bits(void) {
 }
 
 static void no_other_number_is_one(void) {
-    for (int number = -1; number <= 4; number += 5) {
+    for (int number = -1; number <= 5; number += 6) {
         inferno_runtime_options options;
         REQUIRE_OK(inferno_runtime_options_init(&options, sizeof options));
         options.isa = number;

@@ -41,6 +41,8 @@ pub(super) trait Registers: Lanes {
     const MANY: bool = false;
 }
 impl Registers for Scalar {}
+#[cfg(target_arch = "aarch64")]
+impl Registers for crate::kernels::lanes::Neon {}
 #[cfg(target_arch = "x86_64")]
 impl Registers for crate::kernels::lanes::Avx2 {}
 #[cfg(target_arch = "x86_64")]

@@ -12,10 +12,14 @@ use super::isa::Isa;
 use super::pack::{PANEL, Packed, PackedRef, assert_within, extent};
 
 mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panel;
 mod pieces;
 #[cfg(test)]
 mod tests;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -146,7 +150,10 @@ impl Job<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { x86::avx512(self) },
-            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { neon::neon(self) },
+            // (Not there: asserted above.)
             _ => self.scalar(),
         }
     }

@@ -98,7 +98,10 @@ impl QDepthwise<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { super::x86::depthwise_256(&job) },
-            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            _ => unsafe { super::neon::depthwise(&job) },
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             _ => job.scalar(),
         }
     }

@@ -91,7 +91,13 @@ impl Job<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { super::x86::avx2(self) },
-            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon if super::neon::has_dot() => unsafe { super::neon::dot(self) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            _ => unsafe { super::neon::words(self) },
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             _ => self.scalar(),
         }
     }

@@ -8,6 +8,8 @@
 mod depthwise;
 mod finish;
 mod gemm;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod pool;
 mod rows;

@@ -61,6 +61,9 @@ pub(super) fn transform(
         // SAFETY: the processor has it.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512 => unsafe { x86::all(tile, channels, weights, len, to) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { neon::all(tile, channels, weights, len, to) },
         _ => all::<[f64; FOUR]>(tile, channels, weights, len, to),
     }
 }
@@ -208,5 +211,67 @@ mod x86 {
         to: &mut [f32],
     ) {
         super::all::<Avx2>(tile, channels, weights, len, to);
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use super::{FOUR, Tile, Wide};
+    use std::arch::aarch64::*;
+
+    /// Only in code for processors that have NEON.
+    #[derive(Clone, Copy)]
+    struct Neon(float64x2_t, float64x2_t);
+
+    impl Wide for Neon {
+        #[inline(always)]
+        fn new(v: [f32; FOUR]) -> Self {
+            // SAFETY: the processor has it; four floats are read.
+            unsafe {
+                let v = vld1q_f32(v.as_ptr());
+                Neon(vcvt_f64_f32(vget_low_f32(v)), vcvt_high_f64_f32(v))
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, y: Self) -> Self {
+            // SAFETY: the processor has it.
+            unsafe { Neon(vaddq_f64(self.0, y.0), vaddq_f64(self.1, y.1)) }
+        }
+
+        #[inline(always)]
+        fn sub(self, y: Self) -> Self {
+            // SAFETY: the processor has it.
+            unsafe { Neon(vsubq_f64(self.0, y.0), vsubq_f64(self.1, y.1)) }
+        }
+
+        #[inline(always)]
+        fn mul(self, y: f64) -> Self {
+            // SAFETY: the processor has it.
+            unsafe { Neon(vmulq_n_f64(self.0, y), vmulq_n_f64(self.1, y)) }
+        }
+
+        #[inline(always)]
+        fn floats(self) -> [f32; FOUR] {
+            let mut floats = [0.0; FOUR];
+            // SAFETY: the processor has it; four floats are written.
+            unsafe {
+                let v = vcvt_high_f32_f64(vcvt_f32_f64(self.0), self.1);
+                vst1q_f32(floats.as_mut_ptr(), v);
+            }
+            floats
+        }
+    }
+
+    /// SAFETY: the processor has NEON.
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn all(
+        tile: Tile,
+        channels: usize,
+        weights: &[f32],
+        len: usize,
+        to: &mut [f32],
+    ) {
+        super::all::<Neon>(tile, channels, weights, len, to);
     }
 }
