@@ -231,7 +231,8 @@ typedef enum inferno_dtype {
 } inferno_dtype;
 
 /**
- * Instruction sets of Inferno's own kernels; each has what those before it have.
+ * Instruction sets of Inferno's own kernels; of those of one processor family, each
+ * has what those before it have.
  */
 typedef enum inferno_isa {
   /**
@@ -250,6 +251,10 @@ typedef enum inferno_isa {
    * x86-64 with AVX-512 F.
    */
   INFERNO_ISA_AVX512 = 3,
+  /**
+   * 64-bit ARM with NEON.
+   */
+  INFERNO_ISA_NEON = 4,
 } inferno_isa;
 
 /**
@@ -752,7 +757,8 @@ typedef struct inferno_runtime_options {
    * An `inferno_isa`: Inferno's own kernels use no instructions beyond it, in
    * programs compiled from now on. The answers are the same to the bit where
    * Inferno's kernels compute them; operators that it has none for choose
-   * their instructions by the processor. Default `INFERNO_ISA_BEST`.
+   * their instructions by the processor. One of another processor family caps
+   * nothing. Default `INFERNO_ISA_BEST`.
    */
   int32_t isa;
   /**

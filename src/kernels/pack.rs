@@ -375,9 +375,9 @@ mod neon {
                     }
                 });
                 // Pairs of columns, then fours.
-                let (a, b) = (vtrn1q_f32(v[0], v[1]), vtrn2q_f32(v[0], v[1]));
-                let (c, d) = (vtrn1q_f32(v[2], v[3]), vtrn2q_f32(v[2], v[3]));
-                let [a, b, c, d] = [a, b, c, d].map(|pairs| vreinterpretq_f64_f32(pairs));
+                let even = |i: usize| vreinterpretq_f64_f32(vtrn1q_f32(v[i], v[i + 1]));
+                let odd = |i: usize| vreinterpretq_f64_f32(vtrn2q_f32(v[i], v[i + 1]));
+                let (a, b, c, d) = (even(0), odd(0), even(2), odd(2));
                 let fours =
                     [vtrn1q_f64(a, c), vtrn1q_f64(b, d), vtrn2q_f64(a, c), vtrn2q_f64(b, d)];
                 each!(i < 4, {

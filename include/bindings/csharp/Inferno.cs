@@ -104,7 +104,7 @@ namespace InfernoAbi
         INFERNO_LOG_LEVEL_TRACE = 5,
     }
 
-    /// <summary>Instruction sets of Inferno's own kernels; each has what those before it have.</summary>
+    /// <summary>Instruction sets of Inferno's own kernels; of those of one processor family, each has what those before it have.</summary>
     public enum inferno_isa : int
     {
         /// <summary>The last of the others that the processor has.</summary>
@@ -115,6 +115,8 @@ namespace InfernoAbi
         INFERNO_ISA_AVX2 = 2,
         /// <summary>x86-64 with AVX-512 F.</summary>
         INFERNO_ISA_AVX512 = 3,
+        /// <summary>64-bit ARM with NEON.</summary>
+        INFERNO_ISA_NEON = 4,
     }
 
     /// <summary>Where a model is tried before it is trusted.</summary>

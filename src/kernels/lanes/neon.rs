@@ -332,11 +332,7 @@ unsafe fn byte_of_four<const BYTE: usize>(from: *const u64) -> float32x4_t {
 /// There are so many, and the processor has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in crate::kernels) unsafe fn load_some(
-    from: *const f32,
-    count: usize,
-    or: float32x4_t,
-) -> float32x4_t {
+unsafe fn load_some(from: *const f32, count: usize, or: float32x4_t) -> float32x4_t {
     // SAFETY: the contract.
     unsafe {
         match count {
@@ -359,7 +355,7 @@ pub(in crate::kernels) unsafe fn load_some(
 /// There are so many, and the processor has NEON.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in crate::kernels) unsafe fn store_some(v: float32x4_t, to: *mut f32, count: usize) {
+unsafe fn store_some(v: float32x4_t, to: *mut f32, count: usize) {
     // SAFETY: the contract.
     unsafe {
         match count {

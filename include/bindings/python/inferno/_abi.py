@@ -67,11 +67,12 @@ INFERNO_LOG_LEVEL_INFO = 3
 INFERNO_LOG_LEVEL_DEBUG = 4
 INFERNO_LOG_LEVEL_TRACE = 5
 
-# inferno_isa: Instruction sets of Inferno's own kernels; each has what those before it have.
+# inferno_isa: Instruction sets of Inferno's own kernels; of those of one processor family, each has what those before it have.
 INFERNO_ISA_BEST = 0
 INFERNO_ISA_SCALAR = 1
 INFERNO_ISA_AVX2 = 2
 INFERNO_ISA_AVX512 = 3
+INFERNO_ISA_NEON = 4
 
 # inferno_isolation: Where a model is tried before it is trusted.
 INFERNO_ISOLATION_NONE = 0
