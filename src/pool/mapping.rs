@@ -41,7 +41,9 @@ pub(super) unsafe fn unmap(source: SourceId, kind: Kind, chunk: *mut u8) {
     unsafe { source::free(source, chunk, layout(kind)) }
 }
 
-/// Gives the pages of a free run back, but not its addresses; the system's only.
+/// Gives the pages of a free run back, but not its addresses; the system's only. Those of
+/// the system may be larger than ours (16 KiB or 64 KiB on 64-bit ARM): what shares one with
+/// a neighbour stays.
 ///
 /// SAFETY: the run lies in a chunk from `map(SourceId::SYSTEM, _)`, and nobody
 /// needs what it holds.
@@ -49,11 +51,22 @@ pub(super) unsafe fn purge(run: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     // SAFETY: by this function's contract.
     unsafe {
-        ledger::count_source_call();
-        libc::madvise(run.cast(), bytes, libc::MADV_DONTNEED);
+        let page = libc::sysconf(libc::_SC_PAGESIZE).max(1) as usize;
+        let (before, bytes) = whole_pages(run.addr(), bytes, page);
+        if bytes > 0 {
+            ledger::count_source_call();
+            libc::madvise(run.add(before).cast(), bytes, libc::MADV_DONTNEED);
+        }
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = (run, bytes);
+}
+
+/// The whole pages among the bytes from `at` on: how far from there, and their bytes.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn whole_pages(at: usize, bytes: usize, page: usize) -> (usize, usize) {
+    let before = at.next_multiple_of(page) - at;
+    (before, bytes.saturating_sub(before) / page * page)
 }
 
 fn layout(kind: Kind) -> Layout {
@@ -109,5 +122,19 @@ mod system {
             // SAFETY: by this function's contract.
             unsafe { libc::munmap(pages.cast(), bytes) };
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_shared_is_not_given_back() {
+        const KIB: usize = 1024;
+        assert_eq!(whole_pages(20 * KIB, 12 * KIB, 4 * KIB), (0, 12 * KIB));
+        assert_eq!(whole_pages(20 * KIB, 64 * KIB, 16 * KIB), (12 * KIB, 48 * KIB));
+        assert_eq!(whole_pages(64 * KIB, 20 * KIB, 16 * KIB), (0, 16 * KIB));
+        assert_eq!(whole_pages(68 * KIB, 56 * KIB, 64 * KIB), (60 * KIB, 0));
     }
 }
