@@ -43,6 +43,13 @@ impl Packed {
         Packed::later(k, n, move |to| write(k, n, at, to))
     }
 
+    /// A matrix that `pack` writes, as for [`Packed::later`].
+    pub fn written(k: usize, n: usize, pack: impl FnOnce(&mut [f32])) -> Result<Packed> {
+        let mut lines = room(k, n)?;
+        pack(lines.floats_mut());
+        Ok(Packed { k, n, floats: lines.into() })
+    }
+
     /// Packs the matrix whose element at row `p`, column `j` is
     /// `data[p * row_stride + j * col_stride]`.
     ///

@@ -5,6 +5,7 @@
 //! it. Operators with no right composition of tract's own are [`native`]
 //! kernels, one family a file.
 
+mod absorb;
 mod arrays;
 mod attention;
 mod attrs;
@@ -20,6 +21,7 @@ mod losses;
 mod mended;
 mod ml;
 mod native;
+mod norms;
 mod pools;
 mod qlayer;
 mod qnode;
@@ -44,6 +46,7 @@ mod values;
 mod vision;
 mod wired;
 
+pub(crate) use absorb::absorb_moves;
 pub(super) use contrib::EXPANDED;
 pub(crate) use native::extreme;
 pub(crate) use qlayer::{Given, Integers, QLayer};
@@ -51,6 +54,7 @@ pub(super) use qscale::fold;
 pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
 pub(crate) use recur::{Operands, Recur, shared};
 pub(super) use values::scalar;
+pub(super) use wired::is_wired;
 
 use crate::error::Result;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
@@ -93,7 +97,7 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("GRU", recurrent::recurrent),
     ("Imputer", ml::imputer),
     ("LabelEncoder", ml::label_encoder),
-    ("LayerNormalization", ranked::normalization),
+    ("LayerNormalization", norms::layer_norm),
     ("LinearAttention", streaming::linear_attention),
     ("Loop", loops::onnx_loop),
     ("LpPool", pools::lp_pool),

@@ -3,7 +3,7 @@
 //! `QLinearConv`, `QLinearMatMul`), with constant weights and known dims. All others
 //! stay what they were.
 
-use super::native::{Built, slots};
+use super::native::{Built, expansion, slots};
 use super::qlayer::{Given, Integers, QLayer, Windows};
 use super::qscale::{Dequantize, Quantize, scale_of};
 use super::qweights::{Constant, signed};
@@ -63,12 +63,6 @@ struct Extent {
     batch: usize,
     group: usize,
     dims: Vec<usize>,
-}
-
-fn expansion(built: Built) -> TractResult<Box<dyn Expansion>> {
-    let (op, _) = built?;
-    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
-    Ok(op.context("an operator that is no expansion")?.clone())
 }
 
 fn quantized(
