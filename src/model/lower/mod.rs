@@ -54,13 +54,20 @@ pub(super) use qscale::fold;
 pub(crate) use qscale::{Dequantize, DynamicQuantize, Quantize};
 pub(crate) use recur::{Operands, Recur, shared};
 pub(super) use values::scalar;
-pub(super) use wired::is_wired;
 
 use crate::error::Result;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{GraphProto, NodeProto};
-use tract_onnx::tract_hir::internal::{TractResult, TypedModel};
+use tract_onnx::tract_hir::internal::{Expansion, InferenceOp, TractResult, TypedModel};
 use tract_onnx::tract_hir::tract_core::optim::Optimizer;
+
+/// Whether wiring an operator says what comes of typed inputs, so that its rules, which wire
+/// it to find that, need not be asked before.
+pub(super) fn is_wired(op: &dyn InferenceOp) -> bool {
+    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
+    let op = op.map(|op| op.as_ref());
+    op.is_some_and(|op| wired::is_recipe(op) || qnode::is_layer_or_recipe(op))
+}
 
 type Builder = fn(&ParsingContext, &NodeProto) -> native::Built;
 

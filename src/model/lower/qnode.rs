@@ -7,6 +7,7 @@ use super::native::{Built, expansion, slots};
 use super::qlayer::{Given, Integers, QLayer, Windows};
 use super::qscale::{Dequantize, Quantize, scale_of};
 use super::qweights::{Constant, signed};
+use super::wired::is_recipe;
 use super::{attrs, mended};
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
@@ -63,6 +64,12 @@ struct Extent {
     batch: usize,
     group: usize,
     dims: Vec<usize>,
+}
+
+/// Whether a node is a [`QLayer`] or a recipe, if it is for this module.
+pub(super) fn is_layer_or_recipe(op: &dyn Expansion) -> bool {
+    let op = op.as_any().downcast_ref::<Quantized>();
+    op.is_some_and(|op| is_recipe(op.otherwise.as_ref()))
 }
 
 fn quantized(

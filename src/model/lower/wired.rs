@@ -111,11 +111,9 @@ struct Wired {
     recipe: Arc<Recipe>,
 }
 
-/// Whether an operator's recipe says what comes of typed inputs, so that its rules, which
-/// ask the recipe, need not be asked before.
-pub(in super::super) fn is_wired(op: &dyn InferenceOp) -> bool {
-    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
-    op.is_some_and(|op| op.as_ref().as_any().is::<Wired>())
+/// Whether an operator is a recipe, which says what comes of typed inputs.
+pub(super) fn is_recipe(op: &dyn Expansion) -> bool {
+    op.as_any().is::<Wired>()
 }
 
 impl std::fmt::Debug for Wired {
