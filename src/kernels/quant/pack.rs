@@ -2,13 +2,14 @@
 
 use super::QUAD;
 use crate::error::{self, Result};
+#[cfg(target_arch = "x86_64")]
 use crate::kernels::each::each;
 use crate::kernels::pack::PANEL;
-use crate::kernels::{Aligned, Floats, as_bytes_mut};
+use crate::kernels::{Aligned, Floats, as_bytes_mut, as_ints, as_ints_mut, as_signed_mut};
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a line of a panel, which has four rows: a cache line.
-const LINE: usize = PANEL * QUAD;
+/// A line of a panel, which has four rows: the bytes of each column.
+type Line = [i32; PANEL];
 
 /// A matrix of `k` rows and `n` columns of signed bytes, in panels of 16 columns;
 /// a line of a panel has four rows, those of a column together. What is past the
@@ -41,30 +42,38 @@ impl QPacked {
     }
 
     /// The lines of each panel, and the sums of its columns.
-    fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [[u8; LINE]], &mut [i32; PANEL])> {
+    fn panels_mut(&mut self) -> impl Iterator<Item = (&mut [Line], &mut [i32; PANEL])> {
         let floats = self.floats.floats_mut().expect("weights that nobody else has yet");
-        let lines = as_bytes_mut(floats).as_chunks_mut::<LINE>().0;
+        let lines = as_ints_mut(floats).as_chunks_mut::<PANEL>().0;
         let sums = self.sums.as_chunks_mut::<PANEL>().0;
         lines.chunks_exact_mut(self.k.div_ceil(QUAD).max(1)).zip(sums)
     }
 
     /// Packs the matrix whose columns `column` writes: it is given the number of one, and its
-    /// `k` elements as the one before left them, zeros at first.
+    /// `k` elements as the sixteenth before left them, zeros at first.
     pub fn from_columns(
         k: usize,
         n: usize,
         mut column: impl FnMut(usize, &mut [i8]),
     ) -> Result<QPacked> {
         let mut packed = QPacked::zeros(k, n)?;
-        let mut one = room(k.next_multiple_of(QUAD), 0i8)?;
+        let each = k.div_ceil(QUAD);
+        let mut columns = Aligned::zeros(each * PANEL)?;
         for (first, (lines, sums)) in (0..n).step_by(PANEL).zip(packed.panels_mut()) {
-            for (at, sum) in sums.iter_mut().enumerate().take(n - first) {
-                column(first + at, &mut one[..k]);
-                for (four, line) in one.as_chunks::<QUAD>().0.iter().zip(&mut *lines) {
-                    let [a, b, c, d] = *four;
-                    line.as_chunks_mut::<QUAD>().0[at] = [a as u8, b as u8, c as u8, d as u8];
-                    *sum = sum.wrapping_add(sum_of(four));
+            let there = (n - first).min(PANEL);
+            columns.floats_mut()[there * each..].fill(0.0);
+            let bytes = as_signed_mut(as_bytes_mut(columns.floats_mut()));
+            for (at, to) in bytes.chunks_exact_mut(each * QUAD).enumerate().take(there) {
+                column(first + at, &mut to[..k]);
+            }
+            let fours = as_ints(columns.floats());
+            for (quad, line) in lines.iter_mut().enumerate() {
+                let mut from = quad;
+                for to in &mut *line {
+                    *to = fours[from];
+                    from += each;
                 }
+                add(line, sums);
             }
         }
         Ok(packed)
@@ -83,7 +92,8 @@ impl QPacked {
             let [a, b, c, d] = [0, 1, 2, 3].map(|at| four[at * width..][..width].as_chunks().0);
             let columns = a.iter().zip(b).zip(c.iter().zip(d));
             for (((a, b), (c, d)), (lines, sums)) in columns.zip(packed.panels_mut()) {
-                interleave([a, b, c, d], &mut lines[first / QUAD], sums);
+                interleave([a, b, c, d], &mut lines[first / QUAD]);
+                add(&lines[first / QUAD], sums);
             }
         }
         Ok(packed)
@@ -127,46 +137,55 @@ fn room<T: Clone>(count: usize, with: T) -> Result<Vec<T>> {
     Ok(all)
 }
 
-#[inline(always)]
-fn sum_of(four: &[i8; QUAD]) -> i32 {
-    i32::from(four[0]) + i32::from(four[1]) + i32::from(four[2]) + i32::from(four[3])
-}
-
-/// Writes four rows of a panel to a line, and adds them to the sums.
+/// Writes four rows of a panel to a line.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn interleave(rows: [&[i8; PANEL]; QUAD], line: &mut [u8; LINE], sums: &mut [i32; PANEL]) {
+fn interleave(rows: [&[i8; PANEL]; QUAD], line: &mut Line) {
     use std::arch::x86_64::*;
-    // SAFETY: sixteen bytes of each row, sixteen sums and four vectors of a line; every
-    // x86-64 has SSE2.
+    // SAFETY: sixteen bytes of each row, and four vectors of a line; every x86-64 has SSE2.
     unsafe {
         let at = |row: usize| _mm_loadu_si128(rows[row].as_ptr().cast());
         let (a, b, c, d) = (at(0), at(1), at(2), at(3));
         let (ab, cd) = (_mm_unpacklo_epi8(a, b), _mm_unpacklo_epi8(c, d));
         let (ef, gh) = (_mm_unpackhi_epi8(a, b), _mm_unpackhi_epi8(c, d));
-        let fours = [
-            _mm_unpacklo_epi16(ab, cd),
-            _mm_unpackhi_epi16(ab, cd),
-            _mm_unpacklo_epi16(ef, gh),
-            _mm_unpackhi_epi16(ef, gh),
-        ];
+        let to = line.as_mut_ptr().cast::<__m128i>();
+        _mm_storeu_si128(to, _mm_unpacklo_epi16(ab, cd));
+        _mm_storeu_si128(to.add(1), _mm_unpackhi_epi16(ab, cd));
+        _mm_storeu_si128(to.add(2), _mm_unpacklo_epi16(ef, gh));
+        _mm_storeu_si128(to.add(3), _mm_unpackhi_epi16(ef, gh));
+    }
+}
+
+/// Adds the bytes of each column of a line to its sum.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn add(line: &Line, sums: &mut [i32; PANEL]) {
+    use std::arch::x86_64::*;
+    // SAFETY: four vectors of a line, and of the sums; every x86-64 has SSE2.
+    unsafe {
+        let (from, to) = (line.as_ptr().cast::<__m128i>(), sums.as_mut_ptr().cast::<__m128i>());
         each!(i < 4, {
-            _mm_storeu_si128(line.as_mut_ptr().cast::<__m128i>().add(i), fours[i]);
-            let (even, odd) = (_mm_slli_epi16::<8>(fours[i]), _mm_srai_epi16::<8>(fours[i]));
-            let twos = _mm_add_epi16(_mm_srai_epi16::<8>(even), odd);
-            let to = sums.as_mut_ptr().cast::<__m128i>().add(i);
+            let four = _mm_loadu_si128(from.add(i));
+            let even = _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(four));
+            let twos = _mm_add_epi16(even, _mm_srai_epi16::<8>(four));
             let sum = _mm_madd_epi16(twos, _mm_set1_epi16(1));
-            _mm_storeu_si128(to, _mm_add_epi32(_mm_loadu_si128(to), sum));
+            _mm_storeu_si128(to.add(i), _mm_add_epi32(_mm_loadu_si128(to.add(i)), sum));
         });
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn interleave(rows: [&[i8; PANEL]; QUAD], line: &mut [u8; LINE], sums: &mut [i32; PANEL]) {
-    let ([a, b, c, d], fours) = (rows, line.as_chunks_mut::<QUAD>().0);
-    for j in 0..PANEL {
-        fours[j] = [a[j] as u8, b[j] as u8, c[j] as u8, d[j] as u8];
-        sums[j] = sums[j].wrapping_add(sum_of(&[a[j], b[j], c[j], d[j]]));
+fn interleave([a, b, c, d]: [&[i8; PANEL]; QUAD], line: &mut Line) {
+    for (j, to) in line.iter_mut().enumerate() {
+        *to = i32::from_ne_bytes([a[j], b[j], c[j], d[j]].map(|v| v as u8));
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn add(line: &Line, sums: &mut [i32; PANEL]) {
+    for (sum, four) in sums.iter_mut().zip(line) {
+        let all: i32 = four.to_ne_bytes().iter().map(|v| i32::from(*v as i8)).sum();
+        *sum = sum.wrapping_add(all);
     }
 }
 
@@ -225,9 +244,9 @@ mod tests {
             assert_eq!(columns.as_packed().bytes, rows.as_packed().bytes);
             assert_eq!(columns.sums, rows.sums);
             for j in 0..n {
-                let each = k.div_ceil(QUAD) * LINE;
+                let (line, each) = (PANEL * QUAD, k.div_ceil(QUAD) * PANEL * QUAD);
                 for p in 0..k {
-                    let index = j / PANEL * each + p / QUAD * LINE + j % PANEL * QUAD + p % QUAD;
+                    let index = j / PANEL * each + p / QUAD * line + j % PANEL * QUAD + p % QUAD;
                     assert_eq!(rows.as_packed().bytes[index], at(p, j), "{p}, {j} of {k} by {n}");
                 }
                 let sum = (0..k).map(|p| i32::from(at(p, j))).sum::<i32>();
