@@ -58,7 +58,9 @@ pub(super) use values::scalar;
 use crate::error::Result;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{GraphProto, NodeProto};
-use tract_onnx::tract_hir::internal::{Expansion, InferenceOp, TractResult, TypedModel};
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::tract_core::optim::Optimizer;
 
 /// Whether wiring an operator says what comes of typed inputs, so that its rules, which wire
@@ -205,6 +207,14 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
 
 /// Computes what is constant.
 pub(super) fn constants(model: &mut TypedModel) -> TractResult<()> {
+    let is_known = |outlet: &OutletId| model.outlet_fact(*outlet).is_ok_and(|f| f.konst.is_some());
+    let may_change = |node: &TypedNode| match node.op_is::<Const>() {
+        true => !is_known(&node.id.into()),
+        false => !node.op_is::<TypedSource>() && node.inputs.iter().all(is_known),
+    };
+    if !model.nodes.iter().any(may_change) {
+        return Ok(());
+    }
     let steps = steps(model);
     simplify::optimize(&Optimizer::prop_consts().stopping_at(steps), model, steps)
 }
