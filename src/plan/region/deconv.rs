@@ -64,35 +64,34 @@ impl Deconv {
     /// `raw` has a window for each filter and channel.
     fn new(geometry: Geometry, batch: usize, raw: Raw, bias: Box<[f32]>) -> Option<Deconv> {
         let Geometry { channels, filters, kernel: [rows, columns], .. } = geometry;
-        let weight = move |filter: usize, channel: usize, [row, column]: [usize; 2]| {
-            raw.as_ref()[((filter * channels + channel) * rows + row) * columns + column]
+        let place = move |filter: usize, channel: usize, [row, column]: [usize; 2]| {
+            ((filter * channels + channel) * rows + row) * columns + column
         };
         let (weights, bias) = match are_beside(&geometry) {
             true => {
                 let of_row = |row: usize| {
-                    let weight = weight.clone();
-                    let at = move |channel: usize, column: usize| {
-                        weight(column % filters, channel, [row, column / filters])
+                    let at = move |raw: &[f32], channel: usize, column: usize| {
+                        raw[place(column % filters, channel, [row, column / filters])]
                     };
-                    Packed::later_of(channels, columns * filters, at).ok()
+                    Packed::later_of(channels, columns * filters, raw.clone(), at).ok()
                 };
                 ((0..rows).map(of_row).collect::<Option<Vec<_>>>()?, bias.repeat(columns).into())
             }
             false => {
                 let [down, across] = geometry.stride;
                 let of_past = |past: [usize; 2]| {
-                    let weight = weight.clone();
                     let count = [0, 1].map(|axis| taps(&geometry, axis, past[axis]));
                     // (The later a tap, the earlier what it reads.)
-                    let at = move |row: usize, filter: usize| {
+                    let at = move |raw: &[f32], row: usize, filter: usize| {
                         let (tap, channel) = (row / channels, row % channels);
                         let back = [tap / count[1], tap % count[1]];
                         let tap = |axis: usize| {
                             past[axis] + (count[axis] - 1 - back[axis]) * geometry.stride[axis]
                         };
-                        weight(filter, channel, [tap(0), tap(1)])
+                        raw[place(filter, channel, [tap(0), tap(1)])]
                     };
-                    Packed::later_of(count[0] * count[1] * channels, filters, at).ok()
+                    let k = count[0] * count[1] * channels;
+                    Packed::later_of(k, filters, raw.clone(), at).ok()
                 };
                 let all = (0..down).flat_map(|y| (0..across).map(move |x| [y, x]));
                 (all.map(of_past).collect::<Option<Vec<_>>>()?, bias)
