@@ -90,6 +90,20 @@ pub fn as_bytes_mut(floats: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
+/// Bytes as the signed ones that have their bits.
+#[inline]
+pub fn as_signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: of one size and alignment, and all bits make either.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}
+
+/// As [`as_signed`], to write to.
+#[inline]
+pub fn as_signed_mut(bytes: &mut [u8]) -> &mut [i8] {
+    // SAFETY: of one size and alignment, and all bits make either.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+}
+
 /// Floats as the integers that have their bits.
 #[inline]
 pub fn as_ints(floats: &[f32]) -> &[i32] {

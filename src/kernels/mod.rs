@@ -58,7 +58,8 @@ mod window;
 mod winograd;
 
 pub use aligned::{
-    Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut,
+    Aligned, as_bytes, as_bytes_mut, as_floats, as_floats_mut, as_ints, as_ints_mut, as_signed,
+    as_signed_mut,
 };
 pub use audio::from_shorts;
 pub use binary::{

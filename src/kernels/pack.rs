@@ -32,15 +32,27 @@ impl Packed {
         Ok(Packed { k, n, floats: lines.into() })
     }
 
-    /// The same when it is [finished](Packed::pack): until then it cannot be read.
+    /// The same when it is [finished](Packed::pack), of what `floats` has then: until
+    /// then it cannot be read.
     ///
     /// Fails when there is no such matrix.
     pub fn later_of(
         k: usize,
         n: usize,
-        at: impl Fn(usize, usize) -> f32 + Send + Sync + 'static,
+        floats: impl AsRef<[f32]> + Send + Sync + 'static,
+        at: impl Fn(&[f32], usize, usize) -> f32 + Send + Sync + 'static,
     ) -> Result<Packed> {
-        Packed::later(k, n, move |to| write(k, n, at, to))
+        Packed::later(k, n, move |to| {
+            let floats = floats.as_ref();
+            write(k, n, |p, j| at(floats, p, j), to);
+        })
+    }
+
+    /// A matrix that `pack` writes, as for [`Packed::later`].
+    pub fn written(k: usize, n: usize, pack: impl FnOnce(&mut [f32])) -> Result<Packed> {
+        let mut lines = room(k, n)?;
+        pack(lines.floats_mut());
+        Ok(Packed { k, n, floats: lines.into() })
     }
 
     /// Packs the matrix whose element at row `p`, column `j` is

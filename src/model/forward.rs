@@ -6,11 +6,16 @@
 //! again before it types the first: for graphs whose shapes are known from the back,
 //! too. Those few are left to it.
 
+use super::lower::is_wired;
 use crate::work;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tract_onnx::prelude::{InferenceFact, TractResult, TypedModel};
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceModel, InferenceNode};
+use tract_onnx::tract_hir::ops::binary::InferenceBinOp;
+use tract_onnx::tract_hir::ops::expandable::Expansion;
 use tract_onnx::tract_hir::ops::source::Source;
 
 /// The graph, typed. Fails where tract may still know a way.
@@ -25,9 +30,13 @@ pub(super) fn typed(mut source: InferenceModel) -> TractResult<TypedModel> {
     order.extend(unread);
     for id in order {
         work::check()?;
-        let outlets = infer(&mut source, id, &target, &mapping)
-            .and_then(|()| node(&source, &source.nodes[id], &mut target, &mapping))
-            .with_context(|| format!("typing {}", source.nodes[id]))?;
+        let outlets = match pair(&source.nodes[id], &mut target, &mapping) {
+            Ok(None) => infer(&mut source, id, &target, &mapping)
+                .and_then(|()| node(&source, &source.nodes[id], &mut target, &mapping)),
+            Ok(Some(outlets)) => Ok(outlets),
+            Err(e) => Err(e),
+        };
+        let outlets = outlets.with_context(|| format!("typing {}", source.nodes[id]))?;
         for (slot, outlet) in outlets.into_iter().enumerate() {
             mapping.insert(OutletId::new(id, slot), outlet);
             if let Some(label) = source.outlet_label(OutletId::new(id, slot)) {
@@ -52,7 +61,7 @@ fn infer(
     mapping: &HashMap<OutletId, OutletId>,
 ) -> TractResult<()> {
     let node = &source.nodes[id];
-    if is_source(node) {
+    if is_source(node) || is_wired(&*node.op) {
         return Ok(());
     }
     ensure!(node.op.observe_outlets(source, node)?.is_empty(), "it looks at other nodes");
@@ -86,7 +95,7 @@ fn node(
     if is_known && !is_source(node) && node.op.state(&EvalContext::out_of_plan())?.is_none() {
         let constants = node.outputs.iter().enumerate().map(|(slot, output)| {
             let value = output.fact.value.concretize().context("a value that is none")?;
-            target.add_const(format!("{}.{slot}", node.name), value)
+            constant(target, &format!("{}.{slot}", node.name), value)
         });
         return constants.collect();
     }
@@ -95,4 +104,52 @@ fn node(
         target.outlet_fact(*outlet)?.consistent()?;
     }
     Ok(outlets)
+}
+
+/// A constant, whether there is one of the same value or not.
+fn constant(target: &mut TypedModel, name: &str, value: Arc<Tensor>) -> TractResult<OutletId> {
+    let fact = TypedFact::try_from(value.clone())?;
+    if fact.exotic_fact.is_some() {
+        return target.add_const(name, value);
+    }
+    let name = target.unique_name(name).into_owned();
+    Ok(target.add_node(name, Const::new(value)?, tvec!(fact))?.into())
+}
+
+/// Elements of a constant that is copied to have more dims.
+const MOST_COPIED: usize = 4096;
+
+/// Types a function of pairs of elements, if it is one and not all is known. Wiring it says
+/// what comes of it; and a constant has as many dims as the other operand from the start,
+/// which tract adds one by one.
+fn pair(
+    node: &InferenceNode,
+    target: &mut TypedModel,
+    mapping: &HashMap<OutletId, OutletId>,
+) -> TractResult<Option<TVec<OutletId>>> {
+    let op = node.op.as_op().downcast_ref::<Box<dyn Expansion>>();
+    let op = op.and_then(|op| op.as_ref().as_any().downcast_ref::<InferenceBinOp>());
+    let (Some(op), &[a, b]) = (op, &*node.inputs) else { return Ok(None) };
+    let (Some(a), Some(b)) = (mapping.get(&a), mapping.get(&b)) else { return Ok(None) };
+    let mut sides = [*a, *b];
+    let facts = [target.outlet_fact(*a)?.clone(), target.outlet_fact(*b)?.clone()];
+    if facts.iter().all(|fact| fact.konst.is_some()) {
+        return Ok(None);
+    }
+    let rank = facts[0].rank().max(facts[1].rank());
+    for (side, fact) in sides.iter_mut().zip(&facts) {
+        let few = fact.konst.as_ref().filter(|value| value.volume() <= MOST_COPIED);
+        if let Some(value) = few.filter(|value| value.rank() < rank) {
+            let dims = [&vec![1; rank - value.rank()], value.shape()].concat();
+            let value = value.as_ref().clone().into_shape(&dims)?.into_arc_tensor();
+            *side = constant(target, &format!("{}.ranked", node.name), value)?;
+        }
+    }
+    let outlets = op.wire(&node.name, target, &sides)?;
+    for (output, outlet) in node.outputs.iter().zip(&outlets) {
+        let got = InferenceFact::from(target.outlet_fact(*outlet)?);
+        output.fact.clone().unify_with(&got)?;
+        target.outlet_fact(*outlet)?.consistent()?;
+    }
+    Ok(Some(outlets))
 }

@@ -38,8 +38,8 @@ pub(crate) use isolate::KINDS;
 pub use isolate::use_helper;
 pub use limits::Limits;
 pub(crate) use lower::{
-    Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, codegen,
-    extreme, shared, simplify_some,
+    Dequantize, DynamicQuantize, Given, Integers, Operands, QLayer, Quantize, Recur, absorb_moves,
+    codegen, extreme, shared, simplify_some,
 };
 pub(crate) use memo::InputSpec;
 pub use memo::Specialisation;

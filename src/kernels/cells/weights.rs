@@ -2,7 +2,8 @@
 
 use super::{Cell, STATES, steps_at_once};
 use crate::error::{self, Result};
-use crate::kernels::pack::{PANEL, Packed};
+use crate::kernels::Isa;
+use crate::kernels::pack::{PANEL, Packed, pack_into};
 use serde::{Deserialize, Serialize};
 
 /// The weights of one direction of a layer, packed. They do not depend on the
@@ -68,20 +69,30 @@ impl Weights {
         let columns = columns.ok_or_else(|| wrong("W", w.len()))?;
         // The gate and the unit of a column of `w`.
         let place = |j: usize| (j / PANEL % gates, j / PANEL / gates * PANEL + j % PANEL);
-        let w = Packed::new(input, columns, |k, j| match place(j) {
-            (gate, unit) if unit < hidden => w[(gate * hidden + unit) * input + k],
-            _ => 0.0,
+        let w = Packed::written(input, columns, |to| {
+            for (panel, to) in to.chunks_exact_mut((input * PANEL).max(1)).enumerate() {
+                let (gate, unit) = place(panel * PANEL);
+                turned(&w[gate * hidden * input..][..hidden * input], input, unit, to);
+            }
         })?;
         // The last gate of a GRU is by itself, in its products or in its bias.
         let before = cell == Cell::Gru { linear_before_reset: false };
         let after = cell == Cell::Gru { linear_before_reset: true };
         let together = if before { 2 } else { gates };
-        let at = |gate: usize, unit: usize, k: usize| r[(gate * hidden + unit) * hidden + k];
-        let packed_r = Packed::new(hidden * together, hidden, |row, unit| {
-            at(row % together, unit, row / together)
+        let of = |gate: usize| &r[gate * hidden * hidden..][..hidden * hidden];
+        let mut one = floats(hidden * PANEL, |_| 0.0)?;
+        let packed_r = Packed::written(hidden * together, hidden, |to| {
+            let panels = to.chunks_exact_mut((hidden * together * PANEL).max(1));
+            for (unit, to) in (0..hidden).step_by(PANEL).zip(panels) {
+                for gate in 0..together {
+                    turned(of(gate), hidden, unit, &mut one);
+                    let lines = to.chunks_exact_mut(PANEL).skip(gate).step_by(together);
+                    lines.zip(one.chunks_exact(PANEL)).for_each(|(to, of)| to.copy_from_slice(of));
+                }
+            }
         })?;
         let r_h = match before {
-            true => Some(Packed::new(hidden, hidden, |k, unit| at(2, unit, k))?),
+            true => Some(Packed::from_strided(hidden, hidden, of(2), 1, hidden)?),
             false => None,
         };
         let bias = floats(columns, |j| match (b, place(j)) {
@@ -140,6 +151,15 @@ impl Weights {
     /// Hidden units in whole panels.
     pub(super) fn padded(&self) -> usize {
         self.hidden.next_multiple_of(PANEL)
+    }
+}
+
+/// Writes the panel of the units from `unit` on: those of `w`, which has `k` floats of each,
+/// and zeros, or what was there, past the last.
+fn turned(w: &[f32], k: usize, unit: usize, to: &mut [f32]) {
+    let units = (w.len() / k.max(1)).saturating_sub(unit).min(PANEL);
+    if units > 0 && k > 0 {
+        pack_into(Isa::best(), k, units, &w[unit * k..], 1, k, to);
     }
 }
 

@@ -52,7 +52,8 @@ fn written(n: usize, m: usize, run: impl Fn(QOut<'_>)) -> Vec<u32> {
 fn products_are_the_same_integers() {
     for (m, k, n) in [(1, 4, 1), (7, 36, 16), (13, 8, 70), (6, 260, 33), (1, 64, 130), (5, 0, 3)] {
         let (a, w) = (bytes(m * k, 1), signed(k * n, 2));
-        let b = QPacked::new(k, n, |j, to| (0..k).for_each(|p| to[p] = w[p * n + j])).unwrap();
+        let b =
+            QPacked::from_columns(k, n, |j, to| (0..k).for_each(|p| to[p] = w[p * n + j])).unwrap();
         let start: Vec<i32> =
             (0..n.next_multiple_of(16)).map(|j| if j % 3 == 0 { i32::MAX } else { -5 }).collect();
         let zeros: Vec<i32> = (0..n as i32).map(|j| j * 7 - 100).collect();
@@ -87,9 +88,10 @@ fn windows_are_products_of_pieces() {
     // Rows of 3×2 pieces of 8 channels, of an image of 7×9.
     let (channels, width, n) = (8, 9, 21);
     let (x, w) = (bytes(7 * width * channels, 8), signed(6 * channels * n, 9));
-    let b =
-        QPacked::new(6 * channels, n, |j, to| (0..6 * channels).for_each(|p| to[p] = w[p * n + j]))
-            .unwrap();
+    let b = QPacked::from_columns(6 * channels, n, |j, to| {
+        (0..6 * channels).for_each(|p| to[p] = w[p * n + j])
+    })
+    .unwrap();
     let pieces = Pieces { count: [3, 2], steps: [width * channels, 2 * channels], len: channels };
     let (rows, steps) = ([2, 7], [2 * width * channels, channels]);
     let start = vec![3; 32];

@@ -5,6 +5,7 @@
 //! it. Operators with no right composition of tract's own are [`native`]
 //! kernels, one family a file.
 
+mod absorb;
 mod arrays;
 mod attention;
 mod attrs;
@@ -20,6 +21,7 @@ mod losses;
 mod mended;
 mod ml;
 mod native;
+mod norms;
 mod pools;
 mod qlayer;
 mod qnode;
@@ -44,6 +46,7 @@ mod values;
 mod vision;
 mod wired;
 
+pub(crate) use absorb::absorb_moves;
 pub(super) use contrib::EXPANDED;
 pub(crate) use native::extreme;
 pub(crate) use qlayer::{Given, Integers, QLayer};
@@ -55,8 +58,18 @@ pub(super) use values::scalar;
 use crate::error::Result;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{GraphProto, NodeProto};
-use tract_onnx::tract_hir::internal::{TractResult, TypedModel};
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::tract_core::optim::Optimizer;
+
+/// Whether wiring an operator says what comes of typed inputs, so that its rules, which wire
+/// it to find that, need not be asked before.
+pub(super) fn is_wired(op: &dyn InferenceOp) -> bool {
+    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
+    let op = op.map(|op| op.as_ref());
+    op.is_some_and(|op| wired::is_recipe(op) || qnode::is_layer_or_recipe(op))
+}
 
 type Builder = fn(&ParsingContext, &NodeProto) -> native::Built;
 
@@ -93,7 +106,7 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("GRU", recurrent::recurrent),
     ("Imputer", ml::imputer),
     ("LabelEncoder", ml::label_encoder),
-    ("LayerNormalization", ranked::normalization),
+    ("LayerNormalization", norms::layer_norm),
     ("LinearAttention", streaming::linear_attention),
     ("Loop", loops::onnx_loop),
     ("LpPool", pools::lp_pool),
@@ -194,6 +207,14 @@ pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
 
 /// Computes what is constant.
 pub(super) fn constants(model: &mut TypedModel) -> TractResult<()> {
+    let is_known = |outlet: &OutletId| model.outlet_fact(*outlet).is_ok_and(|f| f.konst.is_some());
+    let may_change = |node: &TypedNode| match node.op_is::<Const>() {
+        true => !is_known(&node.id.into()),
+        false => !node.op_is::<TypedSource>() && node.inputs.iter().all(is_known),
+    };
+    if !model.nodes.iter().any(may_change) {
+        return Ok(());
+    }
     let steps = steps(model);
     simplify::optimize(&Optimizer::prop_consts().stopping_at(steps), model, steps)
 }

@@ -137,6 +137,13 @@ pub(super) fn frame(node: &NodeProto, kernel: impl Kernel) -> impl Expansion + C
     bind(node, kernel)
 }
 
+/// The expansion that was built.
+pub(super) fn expansion(built: Built) -> TractResult<Box<dyn Expansion>> {
+    let (op, _) = built?;
+    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
+    Ok(op.context("an operator that is no expansion")?.clone())
+}
+
 /// For each ONNX position of an input: its place among those that the node has.
 pub(super) fn slots(node: &NodeProto) -> Vec<Option<usize>> {
     let mut count = 0;

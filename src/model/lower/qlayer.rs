@@ -1,6 +1,7 @@
 //! A product or a convolution of 8-bit numbers with constant weights, as one operator.
 
 use super::qscale::turned;
+use super::qweights::Matrix;
 use crate::error::Result;
 use crate::kernels::{
     self, Aligned, Correction, Isa, Pieces, QDepthwise, QGemm, QOut, QPacked, QUAD, as_bytes_mut,
@@ -28,9 +29,7 @@ pub(crate) struct Windows {
 /// Signed weights.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Weights {
-    /// A row for each byte of a window, a column for each filter; a piece of a window
-    /// ends with as many rows of zeros as make a multiple of four.
-    Matrix(QPacked),
+    Matrix(Matrix),
     /// Of each tap, one of each channel.
     Channels(Box<[i8]>),
 }
@@ -122,6 +121,16 @@ impl Integers {
         self.windows.filters.next_multiple_of(16)
     }
 
+    /// Packs the weights, unless they are. All that reads them comes after.
+    ///
+    /// Fails when there is no memory.
+    pub(crate) fn pack(&self) -> Result<()> {
+        match &self.weights {
+            Weights::Matrix(matrix) => matrix.pack().map(|_| ()),
+            Weights::Channels(_) => Ok(()),
+        }
+    }
+
     /// What the sums of each filter begin with, for inputs of such a zero.
     pub(crate) fn start(&self, zero: u8, to: &mut [i32]) {
         let (zero, filters) = (i32::from(zero), self.windows.filters);
@@ -130,7 +139,7 @@ impl Integers {
         to.fill(0);
         for (j, (to, bias)) in to.iter_mut().zip(&self.bias).enumerate() {
             let sum = match &self.weights {
-                Weights::Matrix(packed) => packed.sums()[j],
+                Weights::Matrix(matrix) => matrix.packed().sums()[j],
                 Weights::Channels(taps) => {
                     taps.iter().skip(j).step_by(filters).map(|w| i32::from(*w)).sum()
                 }
@@ -165,7 +174,10 @@ impl Integers {
     /// Bytes of the weights.
     pub(crate) fn bytes(&self) -> u64 {
         match &self.weights {
-            Weights::Matrix(packed) => packed.bytes() as u64,
+            Weights::Matrix(_) => {
+                let ([down, across], len) = self.windows.pieces();
+                (down * across * len.next_multiple_of(QUAD) * self.starts()) as u64
+            }
             Weights::Channels(taps) => taps.len() as u64,
         }
     }
@@ -183,8 +195,8 @@ impl Integers {
     ) {
         let w = &self.windows;
         match &self.weights {
-            Weights::Matrix(packed) => {
-                let of = (zero, start, packed);
+            Weights::Matrix(matrix) => {
+                let of = (zero, start, matrix.packed());
                 self.matrix(isa, x, [first, count], of, out, scratch);
             }
             Weights::Channels(taps) => {
@@ -293,6 +305,7 @@ impl QLayer {
     /// the bits of sums.
     fn rows(&self, x: &[u8], zero: u8) -> Result<Vec<f32>> {
         let (of, w) = (&*self.integers, &self.integers.windows);
+        of.pack()?;
         let mut start = vec![0; of.starts()];
         of.start(zero, &mut start);
         let mut scratch = Aligned::zeros(of.scratch(w.to[0]))?;

@@ -3,10 +3,11 @@
 //! `QLinearConv`, `QLinearMatMul`), with constant weights and known dims. All others
 //! stay what they were.
 
-use super::native::{Built, slots};
+use super::native::{Built, expansion, slots};
 use super::qlayer::{Given, Integers, QLayer, Windows};
 use super::qscale::{Dequantize, Quantize, scale_of};
 use super::qweights::{Constant, signed};
+use super::wired::is_recipe;
 use super::{attrs, mended};
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
@@ -65,10 +66,10 @@ struct Extent {
     dims: Vec<usize>,
 }
 
-fn expansion(built: Built) -> TractResult<Box<dyn Expansion>> {
-    let (op, _) = built?;
-    let op = op.as_op().downcast_ref::<Box<dyn Expansion>>();
-    Ok(op.context("an operator that is no expansion")?.clone())
+/// Whether a node is a [`QLayer`] or a recipe, if it is for this module.
+pub(super) fn is_layer_or_recipe(op: &dyn Expansion) -> bool {
+    let op = op.as_any().downcast_ref::<Quantized>();
+    op.is_some_and(|op| is_recipe(op.otherwise.as_ref()))
 }
 
 fn quantized(

@@ -1,8 +1,11 @@
 //! Constant bytes as the weights of a layer.
 
 use super::qlayer::{Weights, Windows};
-use crate::kernels::{QDepthwise, QPacked, QUAD};
-use std::sync::Arc;
+use crate::error::Result;
+use crate::kernels::{QDepthwise, QPacked, QUAD, as_signed};
+use crate::sync::Mutex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use std::sync::{Arc, OnceLock};
 use tract_onnx::tract_hir::internal::*;
 
 /// Bytes that are weights: one scale and zero for all, or for each slice along an axis.
@@ -16,6 +19,128 @@ pub(super) struct Constant {
 /// Weights as signed bytes, as a layer has them, and the zeros of the columns that are
 /// left.
 pub(super) type Signed = (Weights, Option<Box<[i32]>>);
+
+/// A row for each byte of a window, a column for each filter; a piece of a window ends
+/// with as many rows of zeros as make a multiple of four. It is packed when it is first
+/// wanted: best when nobody else has the constant any more.
+pub(super) struct Matrix {
+    packed: OnceLock<QPacked>,
+    raw: Mutex<Option<Box<Raw>>>,
+}
+
+/// What a matrix is packed of.
+struct Raw {
+    values: Arc<Tensor>,
+    /// What is taken off each weight of a filter, which makes it signed, too.
+    less: Vec<i8>,
+    /// Weights of a filter for a tap.
+    own: usize,
+    windows: Windows,
+    is_filter_first: bool,
+}
+
+impl Matrix {
+    /// Packs it, unless it is.
+    ///
+    /// Fails when there is no memory.
+    pub(super) fn pack(&self) -> Result<&QPacked> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed);
+        }
+        let mut raw = self.raw.lock();
+        if let Some(raw) = &*raw {
+            // (The only one that sets it has the lock.)
+            let _ = self.packed.set(raw.packed()?);
+        }
+        *raw = None;
+        Ok(self.packed())
+    }
+
+    /// As it was packed.
+    ///
+    /// # Panics
+    ///
+    /// When it was not.
+    #[inline]
+    pub(super) fn packed(&self) -> &QPacked {
+        self.packed.get().expect("a matrix that is packed")
+    }
+}
+
+impl From<QPacked> for Matrix {
+    fn from(packed: QPacked) -> Matrix {
+        Matrix { packed: packed.into(), raw: Mutex::new(None) }
+    }
+}
+
+impl std::fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.packed.fmt(f)
+    }
+}
+
+impl Serialize for Matrix {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let packed = self.packed.get();
+        packed.ok_or_else(|| ser::Error::custom("weights that are not packed yet"))?.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Matrix {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Matrix, D::Error> {
+        QPacked::deserialize(from).map(Matrix::from)
+    }
+}
+
+impl Raw {
+    fn packed(&self) -> Result<QPacked> {
+        let (bytes, own) = (self.values.as_bytes(), self.own);
+        let (windows, filters) = (&self.windows, self.windows.filters);
+        let ([down, across], len) = windows.pieces();
+        let padded = len.next_multiple_of(QUAD);
+        if !self.is_filter_first {
+            // A product: a row of the constant is one of the matrix.
+            return QPacked::from_rows(len, filters, |c, to| {
+                to.copy_from_slice(as_signed(&bytes[c * filters..][..filters]));
+                take(to, &self.less);
+            });
+        }
+        let taps = windows.kernel[0] * windows.kernel[1];
+        QPacked::from_columns(down * across * padded, filters, |filter, to| {
+            let bytes = as_signed(&bytes[filter * own * taps..][..own * taps]);
+            let mut tap = 0;
+            for piece in to.chunks_exact_mut(padded) {
+                // (A piece may have the channels of several taps.)
+                for to in piece[..len].chunks_exact_mut(own) {
+                    gather(&bytes[tap..], taps, to);
+                    tap += 1;
+                }
+                take(&mut piece[..len], &self.less[filter..=filter]);
+            }
+        })
+    }
+}
+
+/// The first of each `step` bytes.
+fn gather(from: &[i8], step: usize, to: &mut [i8]) {
+    if step == 1 {
+        return to.copy_from_slice(from);
+    }
+    let mut at = 0;
+    for to in to {
+        *to = from[at];
+        at += step;
+    }
+}
+
+/// Takes a number off each byte: the same off all, or each its own.
+fn take(from: &mut [i8], less: &[i8]) {
+    match less {
+        _ if less.iter().all(|less| *less == 0) => (),
+        [less] => from.iter_mut().for_each(|from| *from = from.wrapping_sub(*less)),
+        _ => from.iter_mut().zip(less).for_each(|(from, less)| *from = from.wrapping_sub(*less)),
+    }
+}
 
 /// None for groups of more than one channel, or too many taps.
 pub(super) fn signed(
@@ -59,21 +184,14 @@ pub(super) fn signed(
         let weights = taps.map(|(tap, c)| value(at(c, tap, 0), less(c)) as i8).collect();
         return Ok(centred.then_some((Weights::Channels(weights), None)));
     }
-    let (pieces, len) = windows.pieces();
+    let (pieces, _) = windows.pieces();
     if pieces != kernel && windows.dilation[1] != 1 {
         return Ok(None);
     }
-    let (count, padded) = (pieces[0] * pieces[1], len.next_multiple_of(QUAD));
-    let packed = QPacked::new(count * padded, filters, |filter, to| {
-        // (A piece may have the channels of several taps.)
-        let (less, mut tap, mut c) = (less(filter), 0, 0);
-        for to in to.chunks_mut(padded).flat_map(|piece| &mut piece[..len]) {
-            *to = value(at(filter, tap, c), less) as i8;
-            c += 1;
-            if c == channels {
-                (tap, c) = (tap + 1, 0);
-            }
-        }
-    })?;
-    Ok(Some((Weights::Matrix(packed), zeros)))
+    // (What is left fits a byte, whatever is above it; 128 more turn the highest bit.)
+    let less = (0..filters).map(|filter| (less(filter) as u8 ^ by) as i8).collect();
+    let values = of.values.clone();
+    let raw = Raw { values, less, own, windows: *windows, is_filter_first };
+    let matrix = Matrix { packed: OnceLock::new(), raw: Mutex::new(Some(raw.into())) };
+    Ok(Some((Weights::Matrix(matrix), zeros)))
 }

@@ -173,7 +173,7 @@ fn apply(patch: TypedModelPatch, graph: &mut TypedModel) -> TractResult<()> {
 }
 
 /// Empties those of the nodes that nobody reads, and those that only they read.
-fn forget(graph: &mut TypedModel, mut suspects: Vec<usize>) {
+pub(super) fn forget(graph: &mut TypedModel, mut suspects: Vec<usize>) {
     while let Some(id) = suspects.pop() {
         let is_wanted = graph.outputs.iter().chain(&graph.inputs).any(|o| o.node == id)
             || graph.nodes[id].outputs.iter().any(|o| !o.successors.is_empty());

@@ -111,6 +111,11 @@ struct Wired {
     recipe: Arc<Recipe>,
 }
 
+/// Whether an operator is a recipe, which says what comes of typed inputs.
+pub(super) fn is_recipe(op: &dyn Expansion) -> bool {
+    op.as_any().is::<Wired>()
+}
+
 impl std::fmt::Debug for Wired {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "Wired {}", self.op)

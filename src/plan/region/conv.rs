@@ -80,10 +80,10 @@ fn packed(context: &Context, op: &Conv, g: &Geometry, taps: [usize; 2]) -> Optio
         KernelFormat::HWIO => (tap * channels + channel) * filters + filter,
         KernelFormat::OHWI => (filter * kernel + tap) * channels + channel,
     };
-    let at = move |row: usize, filter: usize| {
-        data.as_ref()[place(taps[0] + row / channels, row % channels, filter)]
+    let at = move |data: &[f32], row: usize, filter: usize| {
+        data[place(taps[0] + row / channels, row % channels, filter)]
     };
-    Packed::later_of((taps[1] - taps[0]) * channels, filters, at).ok()
+    Packed::later_of((taps[1] - taps[0]) * channels, filters, data, at).ok()
 }
 
 pub(super) fn lower(context: &Context) -> Option<Lowered> {

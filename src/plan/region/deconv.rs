@@ -12,6 +12,7 @@ use super::fuse::Tail;
 use super::lower::{Context, LARGEST, Lowered, Raw, Ref};
 use super::memory::Mapped;
 use super::ops::Op;
+use super::split::Team;
 use crate::error::Result;
 use crate::kernels::{self, Isa, Packed, Pieces};
 use serde::{Deserialize, Serialize};
@@ -64,35 +65,34 @@ impl Deconv {
     /// `raw` has a window for each filter and channel.
     fn new(geometry: Geometry, batch: usize, raw: Raw, bias: Box<[f32]>) -> Option<Deconv> {
         let Geometry { channels, filters, kernel: [rows, columns], .. } = geometry;
-        let weight = move |filter: usize, channel: usize, [row, column]: [usize; 2]| {
-            raw.as_ref()[((filter * channels + channel) * rows + row) * columns + column]
+        let place = move |filter: usize, channel: usize, [row, column]: [usize; 2]| {
+            ((filter * channels + channel) * rows + row) * columns + column
         };
         let (weights, bias) = match are_beside(&geometry) {
             true => {
                 let of_row = |row: usize| {
-                    let weight = weight.clone();
-                    let at = move |channel: usize, column: usize| {
-                        weight(column % filters, channel, [row, column / filters])
+                    let at = move |raw: &[f32], channel: usize, column: usize| {
+                        raw[place(column % filters, channel, [row, column / filters])]
                     };
-                    Packed::later_of(channels, columns * filters, at).ok()
+                    Packed::later_of(channels, columns * filters, raw.clone(), at).ok()
                 };
                 ((0..rows).map(of_row).collect::<Option<Vec<_>>>()?, bias.repeat(columns).into())
             }
             false => {
                 let [down, across] = geometry.stride;
                 let of_past = |past: [usize; 2]| {
-                    let weight = weight.clone();
                     let count = [0, 1].map(|axis| taps(&geometry, axis, past[axis]));
                     // (The later a tap, the earlier what it reads.)
-                    let at = move |row: usize, filter: usize| {
+                    let at = move |raw: &[f32], row: usize, filter: usize| {
                         let (tap, channel) = (row / channels, row % channels);
                         let back = [tap / count[1], tap % count[1]];
                         let tap = |axis: usize| {
                             past[axis] + (count[axis] - 1 - back[axis]) * geometry.stride[axis]
                         };
-                        weight(filter, channel, [tap(0), tap(1)])
+                        raw[place(filter, channel, [tap(0), tap(1)])]
                     };
-                    Packed::later_of(count[0] * count[1] * channels, filters, at).ok()
+                    let k = count[0] * count[1] * channels;
+                    Packed::later_of(k, filters, raw.clone(), at).ok()
                 };
                 let all = (0..down).flat_map(|y| (0..across).map(move |x| [y, x]));
                 (all.map(of_past).collect::<Option<Vec<_>>>()?, bias)
@@ -126,28 +126,58 @@ impl Deconv {
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], scratch: &mut [f32]) {
-        if are_beside(&self.geometry) {
-            return self.beside(isa, reads, y);
-        }
         let residual = self.tail.residual.map(|at| reads.get(at));
-        let (len, windows) = (self.geometry.outputs(), windows(&self.geometry));
+        if are_beside(&self.geometry) {
+            return self.beside(isa, reads.get(0), residual, 0, y);
+        }
+        let len = self.geometry.outputs();
         for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
             let residual = residual.map(|all| &all[at * len..][..len]);
-            let (x, width) = windows.padded(x, [0, windows.to[0]], scratch);
-            self.overlapping(isa, &windows, x, width, residual, y);
+            self.overlapping(isa, x, 0, residual, y, scratch);
         }
     }
 
-    /// Rows of all images; what one makes lies in as many as the kernel has.
-    fn beside(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {
-        let Geometry { channels, from: [height, width], .. } = self.geometry;
+    /// As [`Deconv::run`], rows of the result side by side.
+    pub(super) fn split(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        y: &mut [f32],
+        cost: u64,
+        team: &mut Team,
+    ) -> Result<bool> {
+        let Geometry { filters, from, to, stride, .. } = self.geometry;
         let residual = self.tail.residual.map(|at| reads.get(at));
-        let (x, n) = (reads.get(0), self.bias.len());
-        for row in 0..self.batch * height {
+        if are_beside(&self.geometry) {
+            let (x, row) = (reads.get(0), self.weights.len() * from[1] * self.bias.len());
+            return team.rows(cost, y, [row, 1], |_, first, y| {
+                self.beside(isa, x, residual, first, y);
+            });
+        }
+        let (len, row, cost) = (self.geometry.outputs(), to[1] * filters, cost / self.batch as u64);
+        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
+            let residual = residual.map(|all| &all[at * len..][..len]);
+            let done = team.rows(cost, y, [row, stride[0]], |scratch, first, y| {
+                self.overlapping(isa, x, first, residual, y, scratch);
+            })?;
+            if !done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Rows of all images, from the `first`th on; what one makes lies in as many as the
+    /// kernel has.
+    fn beside(&self, isa: Isa, x: &[f32], residual: Option<&[f32]>, first: usize, y: &mut [f32]) {
+        let Geometry { channels, from: [_, width], .. } = self.geometry;
+        let n = self.bias.len();
+        for (row, y) in (first..).zip(y.chunks_exact_mut(self.weights.len() * width * n)) {
             let a = &x[row * width * channels..];
-            for (at, weights) in self.weights.iter().enumerate() {
+            for (at, (weights, c)) in
+                self.weights.iter().zip(y.chunks_exact_mut(width * n)).enumerate()
+            {
                 let at = (row * self.weights.len() + at) * width * n;
-                let c = &mut y[at..at + width * n];
                 let gemm = kernels::Gemm {
                     m: width,
                     a,
@@ -165,21 +195,26 @@ impl Deconv {
         }
     }
 
-    /// One image, with its pads in rows of so many columns, row by row; of each, what is
-    /// equally far past a multiple of the stride.
+    /// Rows of an image, from the `first`th on, one by one; of each, what is equally far
+    /// past a multiple of the stride.
     fn overlapping(
         &self,
         isa: Isa,
-        windows: &Geometry,
         x: &[f32],
-        width: usize,
+        first_row: usize,
         residual: Option<&[f32]>,
         y: &mut [f32],
+        scratch: &mut [f32],
     ) {
         let Geometry { channels, filters, to, stride, pad, .. } = self.geometry;
+        let windows = windows(&self.geometry);
+        let down_to = |row: usize| (row + pad[0]) / stride[0];
+        let count = y.len() / (to[1] * filters);
+        let (begin, end) = (down_to(first_row), down_to(first_row + count - 1) + 1);
+        let (x, width) = windows.padded(x, [begin, end - begin], scratch);
         let (line, most) = (width * channels, windows.kernel);
-        for (row, y) in y.chunks_exact_mut(to[1] * filters).enumerate() {
-            let (down, below) = ((row + pad[0]) / stride[0], (row + pad[0]) % stride[0]);
+        for (row, y) in (first_row..).zip(y.chunks_exact_mut(to[1] * filters)) {
+            let (down, below) = (down_to(row) - begin, (row + pad[0]) % stride[0]);
             let high = taps(&self.geometry, 0, below);
             for past in 0..stride[1] {
                 let first = (past + stride[1] - pad[1] % stride[1]) % stride[1];

@@ -257,6 +257,7 @@ impl Op {
             Op::Product(product) => product.pack(),
             Op::Conv2d(conv) => conv.pack(),
             Op::Deconv(conv) => conv.pack(),
+            Op::Quant(quant) => quant.pack(),
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use super::assemble::assemble;
 use super::lower::{Lowered, dims, lower};
 use super::node::RegionOp;
 use super::quant;
-use crate::model::simplify_some;
+use crate::model::{absorb_moves, simplify_some};
 use crate::work;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -71,6 +71,7 @@ const ROUNDS: usize = 4;
 /// for us with hardly a change: only nodes that are not are brought into a simpler form,
 /// and those that have a simpler one for sure.
 pub(in super::super) fn straight(graph: &mut TypedModel) -> TractResult<Option<Region>> {
+    absorb_moves(graph)?;
     for _ in 0..ROUNDS {
         let order = computed(graph)?;
         let mut lowered = steps(graph, &order)?;

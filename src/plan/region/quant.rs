@@ -81,18 +81,23 @@ struct Operands<'a> {
 impl Layer {
     fn new(layer: &QLayer) -> Layer {
         let integers = layer.integers.clone();
-        let mut start = vec![0; layer.zero.map_or(0, |_| integers.starts())];
-        if let Some(zero) = layer.zero {
-            integers.start(zero, &mut start);
-        }
         let out = match &layer.given {
             Given::Sums => Out::Sums,
             Given::Floats { scale, bias } => {
                 Out::Floats { scale: scale.clone(), bias: bias.clone() }
             }
         };
-        let (batch, zero, start) = (layer.batch, layer.zero, start.into());
+        let (batch, zero, start) = (layer.batch, layer.zero, Box::default());
         Layer { integers, batch, zero, start, out, scaled_by: None, then: Vec::new() }
+    }
+
+    fn pack(&mut self) -> Result<()> {
+        self.integers.pack()?;
+        if let Some(zero) = self.zero {
+            self.start = vec![0; self.integers.starts()].into();
+            self.integers.start(zero, &mut self.start);
+        }
+        Ok(())
     }
 
     /// Floats of scratch.
@@ -290,6 +295,13 @@ impl Quant {
         match self {
             Quant::Layer(layer) => layer.batch as u64 * layer.integers.flop(),
             _ => 0,
+        }
+    }
+
+    pub(super) fn pack(&mut self) -> Result<()> {
+        match self {
+            Quant::Layer(layer) => layer.pack(),
+            _ => Ok(()),
         }
     }
 

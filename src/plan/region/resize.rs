@@ -3,6 +3,8 @@
 use super::lower::{Context, Lowered, Ref, floats};
 use super::memory::Mapped;
 use super::ops::Op;
+use super::split::Team;
+use crate::error::Result;
 use crate::kernels::{self, Isa, Taps};
 use serde::{Deserialize, Serialize};
 use tract_onnx::tract_core::ops::nn::Resize as Given;
@@ -39,17 +41,55 @@ pub(super) struct Resize {
 }
 
 impl Resize {
+    /// Floats of a row of what is given, and of the result.
+    fn lines(&self) -> [usize; 2] {
+        [self.from[1] * self.channels, self.columns.len() * self.channels]
+    }
+
+    /// Each image, and its rows in the result.
+    fn images<'a>(
+        &self,
+        x: &'a [f32],
+        y: &'a mut [f32],
+    ) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> + use<'a> {
+        let [line, to] = self.lines();
+        let images = x.chunks_exact(self.from[0] * line).take(self.batch);
+        images.zip(y.chunks_exact_mut(self.rows.len() * to))
+    }
+
     /// `row` is memory for one row of an image.
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32], row: &mut [f32]) {
-        let line = self.from[1] * self.channels;
-        let to = self.columns.len() * self.channels;
-        let images = reads.get(0).chunks_exact(self.from[0] * line);
-        for (x, y) in images.zip(y.chunks_exact_mut(self.rows.len() * to)).take(self.batch) {
-            for (at, y) in y.chunks_exact_mut(to).enumerate() {
-                kernels::blend(isa, self.rows.taps(at, 1), line, x, row);
-                let columns = self.columns.taps(0, self.columns.len());
-                kernels::blend(isa, columns, self.channels, row, y);
+        for (x, y) in self.images(reads.get(0), y) {
+            self.some(isa, x, 0, y, row);
+        }
+    }
+
+    /// As [`Resize::run`], rows of the result side by side.
+    pub(super) fn split(
+        &self,
+        isa: Isa,
+        reads: &Mapped,
+        y: &mut [f32],
+        cost: u64,
+        team: &mut Team,
+    ) -> Result<bool> {
+        let ([_, to], cost) = (self.lines(), cost / self.batch as u64);
+        for (x, y) in self.images(reads.get(0), y) {
+            let some = |row: &mut [f32], first, y: &mut [f32]| self.some(isa, x, first, y, row);
+            if !team.rows(cost, y, [to, 1], some)? {
+                return Ok(false);
             }
+        }
+        Ok(true)
+    }
+
+    /// Rows of an image's result, from the `first`th on.
+    fn some(&self, isa: Isa, x: &[f32], first: usize, y: &mut [f32], row: &mut [f32]) {
+        let ([line, to], columns) = (self.lines(), self.columns.taps(0, self.columns.len()));
+        let row = &mut row[..line];
+        for (at, y) in (first..).zip(y.chunks_exact_mut(to)) {
+            kernels::blend(isa, self.rows.taps(at, 1), line, x, row);
+            kernels::blend(isa, columns, self.channels, row, y);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::ops::Op;
 use super::{MOST_WRITES, Region, Step};
 use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
-use crate::kernels::{Aligned, FlushToZero, Isa, Panel};
+use crate::kernels::{self, Aligned, FlushToZero, Isa, Panel};
 use crate::metrics::profile;
 use crate::plan::slice::{Costs, Slice};
 use crate::work;
@@ -253,11 +253,8 @@ fn on_all<T: Send>(
 /// floats; none when it cannot be split.
 pub(super) fn cost(op: &Op, floats: usize) -> u64 {
     let per_float = match op {
-        Op::Deconv(_) | Op::Reduce { .. } | Op::Permute { .. } | Op::Moves(_) | Op::Recur(_) => {
-            return 0;
-        }
-        Op::SoftmaxStrided(_) => return 0,
-        Op::Softmax { .. } | Op::Masked { .. } => floats as u64 / 4,
+        Op::Permute { .. } | Op::Moves(_) | Op::Recur(_) => return 0,
+        Op::SoftmaxStrided(_) | Op::Softmax { .. } | Op::Masked { .. } => floats as u64 / 4,
         _ => 0,
     };
     estimate(op, floats).max(per_float)
@@ -288,7 +285,9 @@ impl Op {
     pub(super) fn part_scratch(&self, whole: usize) -> usize {
         match self {
             Op::Conv2d(conv) => conv.part_scratch(whole),
-            Op::Product(_) | Op::Attention(_) | Op::Quant(_) => whole,
+            Op::Product(_) | Op::Attention(_) | Op::Deconv(_) | Op::Resize(_) | Op::Quant(_) => {
+                whole
+            }
             _ => 0,
         }
     }
@@ -308,6 +307,8 @@ impl Op {
             Op::Conv2d(conv) => conv.split(isa, reads, y, cost, team)?,
             Op::Attention(attention) => attention.split(isa, reads, y, cost, team)?,
             Op::Depthwise(conv) => conv.split(isa, reads, y, cost, team)?,
+            Op::Deconv(conv) => conv.split(isa, reads, y, cost, team)?,
+            Op::Resize(resize) => resize.split(isa, reads, y, cost, team)?,
             Op::Pool(pool) => pool.split(isa, reads, y, cost, team)?,
             Op::Quant(quant) => quant.split(isa, reads, y, cost, team)?,
             Op::Pairwise(pairwise) => pairwise.split(isa, reads, y, in_place, cost, team)?,
@@ -322,7 +323,27 @@ impl Op {
                     self.rows(isa, x, mask, y);
                 })?
             }
-            _ => false,
+            Op::Reduce { op, dims: [_, n, inner] } => {
+                let (x, row) = (reads.get(0), n * inner);
+                team.rows(cost, y, [*inner, LINE.div_ceil(*inner)], |_, first, y| {
+                    let dims = [y.len() / inner, *n, *inner];
+                    kernels::reduce(isa, *op, dims, &x[first * row..][..dims[0] * row], y);
+                })?
+            }
+            Op::SoftmaxStrided([_, n, inner]) => {
+                let (x, row) = ((!in_place).then(|| reads.get(0)), n * inner);
+                team.rows(cost, y, [row, 1], |_, first, y| {
+                    let dims = [y.len() / row, *n, *inner];
+                    match x {
+                        Some(x) => {
+                            let x = &x[first * row..][..y.len()];
+                            kernels::softmax_strided(isa, dims, x, y);
+                        }
+                        None => kernels::softmax_strided_in_place(isa, dims, y),
+                    }
+                })?
+            }
+            Op::Permute { .. } | Op::Moves(_) | Op::Recur(_) => false,
         };
         if !done {
             team.whole(cost, || self.run(isa, reads, writes, in_place))?;
