@@ -23,10 +23,16 @@ emulator="qemu-aarch64 -L $root"
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 
+# What imports models is most of the build, and little of the tests' time.
+quick=()
+for crate in core nnef onnx onnx-opl extra transformers hir; do
+    quick+=(--config "profile.dev.package.tract-$crate.opt-level=1")
+done
+
 # unit NAME RUNNER FILTER: what the unit tests of that name come to.
 unit() {
     local counts
-    counts=$(CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$2 cross_cargo "$triple" test --lib "$3" 2>&1 |
+    counts=$(CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$2 cross_cargo "$triple" test --lib "${quick[@]}" "$3" 2>&1 |
         tee "$out/$1.log" | sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p')
     if [ -z "$counts" ] || [ "${counts#* }" != 0 ] || [ "${counts% *}" = 0 ]; then cat "$out/$1.log"; fi
     # shellcheck disable=SC2086
@@ -53,7 +59,7 @@ if wanted kernels; then unit kernels "$emulator" kernels::; fi
 if wanted words; then unit words "$emulator -cpu cortex-a53" kernels::quant::; fi
 if [ "$only" = kernels ] || [ "$only" = words ]; then return; fi
 
-cross_cargo "$triple" build --lib || exit 1
+cross_cargo "$triple" build --lib "${quick[@]}" || exit 1
 strict="aarch64-linux-gnu-gcc -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -Itests/c"
 for source in src/check/inferno-check.c tests/c/*.c; do
     step=$(basename "$source" .c)
