@@ -112,7 +112,8 @@ settings config::parameters() const {
   return made;
 }
 
-// Triton has no tensors without dims: those are [1] to its clients, and reshaped.
+// Triton has no tensors without dims: those are [1] to its clients. With a batch the server reshapes
+// them, without one the backend does.
 json config::tensors_of(const std::vector<port>& model) const {
   json tensors = json::array();
   for (const port& one : model) {
@@ -124,7 +125,7 @@ json config::tensors_of(const std::vector<port>& model) const {
     json tensor = {{"name", one.name}, {"data_type", config_type(one.dtype)}, {"dims", shape}};
     if (shape.empty()) {
       tensor["dims"] = {1};
-      tensor["reshape"] = {{"shape", json::array()}};
+      if (max_batch() > 0) tensor["reshape"] = {{"shape", json::array()}};
     }
     tensors.push_back(tensor);
   }
@@ -153,18 +154,19 @@ void config::validate_tensors(const char* key, const std::vector<port>& model) c
       for (const port& one : model) names += (names.empty() ? "`" : ", `") + one.name + "`";
       throw invalid(what + " is not in the model, which has " + names);
     }
+    refuse(tensor.value("allow_ragged_batch", false), "ragged batches");
+    refuse(tensor.value("optional", false), "optional inputs, which the model has not");
     const std::string type = tensor.value("data_type", "");
     if (type != config_type(found->dtype)) {
       throw invalid(what + " is " + type + ", in the model it is " + config_type(found->dtype));
     }
     dims shape = shape_of(tensor);
     if (max_batch() > 0) shape.insert(shape.begin(), -1);
+    else if (found->is_scalar() && shape == dims{1}) continue;
     if (found->has_rank && !fit(shape, found->shape)) {
       throw invalid(what + " is " + text_of(shape) + (max_batch() > 0 ? " with its batch" : "") +
                     ", in the model it is " + text_of(found->shape));
     }
-    refuse(tensor.value("allow_ragged_batch", false), "ragged batches");
-    refuse(tensor.value("optional", false), "optional inputs, which the model has not");
   }
 }
 

@@ -39,7 +39,22 @@ std::int64_t rows_of(request* const* first, request* const* last) {
   return rows;
 }
 
+std::string name_of(TRITONBACKEND_ModelInstance* triton) {
+  const char* name = nullptr;
+  check(TRITONBACKEND_ModelInstanceName(triton, &name));
+  return name;
+}
+
 }  // namespace
+
+instance_state::instance_state(TRITONBACKEND_ModelInstance* triton, const model_state& model)
+    : triton_(triton),
+      model_(model),
+      sessions_(model),
+      metrics_(model.common.families, model.name, model.version, name_of(triton)) {
+  sessions_.prepare();
+  model_.metrics.hold(model_.model.memory_stats());
+}
 
 void instance_state::execute(TRITONBACKEND_Request** given, std::uint32_t count) {
   const std::uint64_t begin = now_ns();
@@ -79,7 +94,7 @@ void instance_state::run(group together) noexcept {
       throw;
     }
   });
-  if (error != nullptr) model_.metrics.count_failure();
+  if (error != nullptr) metrics_.count_failure();
   if (is_split) {
     for (request*& one : together) run({&one, 1, {together.when.begin, 0, 0, 0}});
   } else {
@@ -114,7 +129,7 @@ void instance_state::compute(group& together) {
   together.when.compute_from = together.when.compute_to = now_ns();
   sessions_.run(session);
   together.when.compute_to = now_ns();
-  model_.metrics.count_run(rows, padded - rows);
+  metrics_.count_run(rows, padded - rows);
   for (std::size_t i = 0; i < model_.tensors.outputs.size(); i++) {
     scatter(model_.tensors.outputs[i], session.output_tensor(i), padded, together);
   }

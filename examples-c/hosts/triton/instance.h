@@ -11,11 +11,8 @@ namespace backend {
 
 class instance_state {
  public:
-  instance_state(TRITONBACKEND_ModelInstance* triton, const model_state& model)
-      : triton_(triton), model_(model), sessions_(model) {
-    sessions_.prepare();
-    model_.metrics.hold(model_.model.memory_stats());
-  }
+  // Makes its sessions as far as they are known.
+  instance_state(TRITONBACKEND_ModelInstance* triton, const model_state& model);
 
   // Answers every request, with an error where it must. Throws only while all of them are Triton's.
   void execute(TRITONBACKEND_Request** requests, std::uint32_t count);
@@ -42,6 +39,7 @@ class instance_state {
   TRITONBACKEND_ModelInstance* triton_;
   const model_state& model_;
   sessions sessions_;
+  instance_metrics metrics_;
 };
 
 }  // namespace backend

@@ -50,23 +50,22 @@ inferno::model load(const std::string& path, const std::string& name, const sett
 
 }  // namespace
 
-model_state::model_state(TRITONBACKEND_Model* triton, const shared& backend) {
-  const char* name = nullptr;
-  std::uint64_t version = 0;
+model_state::model_state(TRITONBACKEND_Model* triton, const shared& backend) : common(backend) {
+  const char* given_name = nullptr;
   bool may_complete = false;
-  check(TRITONBACKEND_ModelName(triton, &name));
+  check(TRITONBACKEND_ModelName(triton, &given_name));
   check(TRITONBACKEND_ModelVersion(triton, &version));
   check(TRITONBACKEND_ModelAutoCompleteConfig(triton, &may_complete));
-
+  name = given_name;
   config given(configuration_of(triton));
   options = given.parameters();
   model = load(path_of(triton, version, given.model_file()), name, options);
   tensors = ports_of(model);
-  if (may_complete) given.complete(tensors, backend.default_max_batch);
+  if (may_complete) given.complete(tensors, common.default_max_batch);
   given.validate(tensors);
   if (may_complete) set_configuration(triton, given.text());
   max_batch = given.max_batch();
-  metrics = model_metrics(backend.families, name, version);
+  metrics = model_metrics(common.families, name, version);
   metrics.hold(model.memory_stats());
 }
 

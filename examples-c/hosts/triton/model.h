@@ -22,6 +22,9 @@ struct model_state {
   // Throws what is wrong with the model, its configuration, or both.
   model_state(TRITONBACKEND_Model* triton, const shared& backend);
 
+  const shared& common;
+  std::string name;
+  std::uint64_t version = 0;
   ports tensors;
   settings options;
   std::int64_t max_batch = 0;

@@ -20,6 +20,7 @@ struct port {
   dims shape;                        // -1 for what the model leaves open
   std::vector<std::string> symbols;  // for each dim; empty where there is none
 
+  bool is_scalar() const { return has_rank && shape.empty(); }
   bool is_string() const { return dtype == INFERNO_DTYPE_STRING; }
 };
 

@@ -65,6 +65,8 @@ void request::read_input(const port& one, bool is_batched) {
     }
     rows_ = shape[0];
     shape.erase(shape.begin());
+  } else if (one.is_scalar() && shape == dims{1}) {
+    shape.clear();
   }
   shapes_.push_back(std::move(shape));
   inputs_.push_back(made);
@@ -111,8 +113,9 @@ bool request::wants(const std::string& output) const {
   return false;
 }
 
-void* request::buffer_for(const port& one, const dims& shape, std::size_t size_bytes) {
+void* request::buffer_for(const port& one, const dims& given, std::size_t size_bytes) {
   TRITONBACKEND_Output* output = nullptr;
+  const dims shape = given.empty() ? dims{1} : given;
   check(TRITONBACKEND_ResponseOutput(response_, &output, one.name.c_str(), triton_type(one.dtype), shape.data(),
                                      static_cast<std::uint32_t>(shape.size())));
   void* data = nullptr;
