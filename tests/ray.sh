@@ -60,10 +60,13 @@ export RAY_TMPDIR PYTHONPATH=$root/examples-c/hosts/ray
 export RAY_USAGE_STATS_ENABLED=0 RAY_enable_metrics_collection=0 RAY_DATA_DISABLE_PROGRESS_BARS=1
 # Files are listed without a pool of actors, which are a process each.
 export RAY_DATA_USE_DATASOURCE_V2=0
+# Workers are no less important than what else runs here.
+export RAY_worker_niceness=0
 # A node that says nothing for three seconds is dead.
 export RAY_health_check_period_ms=1000 RAY_health_check_failure_threshold=3
 code=0
-# A session of its own: what is in it is Ray's.
-setsid --wait "$venv/bin/python" tests/ray/check.py "$out" 2>"$out/ray.log" || code=$?
+# A session of its own: what is in it is Ray's. What Ray says goes to the log alone.
+setsid --wait "$venv/bin/python" tests/ray/check.py "$out" 2>&1 | tee "$out/ray.log" |
+    grep --line-buffered -E '^(cluster|killed|workers|ray:) ' || code=$?
 [ $code = 0 ] || { echo "--- the end of $out/ray.log"; tail -n 25 "$out/ray.log"; }
 exit $code

@@ -152,7 +152,7 @@ def main():
     write_input(folder, reference["seen"])
     begin = time.monotonic()
     cluster, nodes = start_cluster()
-    print(f"cluster: head {cluster.address}, workers {[node.node_ip_address for node in nodes]}, "
+    print(f"cluster head {cluster.address}, workers {[node.node_ip_address for node in nodes]}, "
           f"{time.monotonic() - begin:.0f} s", flush=True)
 
     Watched.folder = folder
@@ -174,7 +174,7 @@ def main():
     print(f"killed {lost.node_ip_address} when {done} rows were done", flush=True)
     job.join(LIMIT_S)
     if job.is_alive() or failure:
-        raise SystemExit(f"ray: the job did not finish: {failure or 'no end'}")
+        raise SystemExit(f"ray: failed: the job did not finish: {failure or 'no end'}")
 
     notes = notes_of(folder)
     after = sum(rows for what, address, _, rows, at in notes
@@ -188,11 +188,11 @@ def main():
     ray.shutdown()
     cluster.shutdown()
     if strangers:
-        raise SystemExit(f"ray: sockets to {strangers}, which are not on loopback")
+        raise SystemExit(f"ray: failed: sockets to {strangers}, which are not on loopback")
     end = time.monotonic() + 30
     while session_pids() != [os.getpid()]:
         if time.monotonic() > end:
-            raise SystemExit(f"ray: processes are left: {session_pids()}")
+            raise SystemExit(f"ray: failed: processes are left: {session_pids()}")
         time.sleep(0.2)
     print(f"ray: rows={rows} right={right} killed=1 after_kill={after}")
     total = len(reference["seen"])
