@@ -44,12 +44,16 @@ if ! cmp -s tests/ray/requirements.txt "$venv/requirements.txt"; then
     cp tests/ray/requirements.txt "$venv/requirements.txt"
 fi
 
-./install.sh --from "$lib_dir" --prefix "$out/prefix" >"$out/install.log" 2>&1 || { cat "$out/install.log" >&2; exit 1; }
+if ! ./install.sh --from "$lib_dir" --prefix "$out/prefix" >"$out/install.log" 2>&1; then
+    cat "$out/install.log" >&2
+    exit 1
+fi
 rm -rf "$out/package" "$out/wheel"
 cp -r examples-c/hosts/python "$out/package"
 INFERNO_PREFIX=$out/prefix "$venv/bin/pip" wheel -q --disable-pip-version-check --no-deps --no-build-isolation \
     -w "$out/wheel" "$out/package"
-"$venv/bin/pip" install -q --disable-pip-version-check --no-deps --no-index --force-reinstall "$out"/wheel/inferno_rt-*.whl
+"$venv/bin/pip" install -q --disable-pip-version-check --no-deps --no-index --force-reinstall \
+    "$out"/wheel/inferno_rt-*.whl
 
 tests/python.sh tests/ray/reference.py "$out"
 

@@ -48,10 +48,16 @@ if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
 fi
 server=$(echo "$venv"/lib/python3*/site-packages/pytriton/tritonserver/bin/tritonserver)
 
-./install.sh --from "$lib_dir" --prefix "$out/prefix" >"$out/install.log" 2>&1 || { cat "$out/install.log" >&2; exit 1; }
-cmake -S examples-c/hosts/triton -B "$out/build" -DCMAKE_PREFIX_PATH="$out/prefix" >"$out/build.log"
-cmake --build "$out/build" >>"$out/build.log" 2>&1 || { cat "$out/build.log" >&2; exit 1; }
-shown=$(nm -D --defined-only "$out/build/inferno/libtriton_inferno.so" | awk '{print $3}' | grep -v '^TRITONBACKEND_' || true)
+quietly() { # log, command: what it says is shown only when it fails
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+quietly "$out/install.log" ./install.sh --from "$lib_dir" --prefix "$out/prefix"
+quietly "$out/cmake.log" cmake -S examples-c/hosts/triton -B "$out/build" -DCMAKE_PREFIX_PATH="$out/prefix"
+quietly "$out/build.log" cmake --build "$out/build"
+shown=$(nm -D --defined-only "$out/build/inferno/libtriton_inferno.so" |
+    awk '$3 !~ /^TRITONBACKEND_/ {print $3}')
 [ -z "$shown" ] || { echo "the backend shows more than Triton's functions: $shown" >&2; exit 1; }
 
 tests/python.sh tests/triton/repository.py "$out/repository"

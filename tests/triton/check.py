@@ -90,15 +90,27 @@ class Context:
             return list(pool.map(ask, requests))
 
     def counts(self, model):
-        return self.http.get_inference_statistics(model)["model_stats"][0]
+        return settled(lambda: self.http.get_inference_statistics(model)["model_stats"][0])
 
     def metrics(self):
-        return self.server.get("/metrics", self.server.metrics)
+        return settled(lambda: self.server.get("/metrics", self.server.metrics))
 
     def metric(self, name, model):
-        found = [line for line in self.metrics().splitlines() if line.startswith(name + "{") and f'model="{model}"' in line]
+        found = [line for line in self.metrics().splitlines()
+                 if line.startswith(name + "{") and f'model="{model}"' in line]
         assert found, f"/metrics has no {name} of {model}"
         return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def settled(read):
+    """What is read twice: a request is counted after it is answered."""
+    last = None
+    while True:
+        now = read()
+        if now == last:
+            return now
+        last = now
+        time.sleep(0.2)
 
 
 def close(a, b):
@@ -423,7 +435,8 @@ def a_killed_server(to):
     before = sum(at < killed for at, _ in done)
     after = {row for at, row in done if at > restarted[0]}
     assert before > 0 and failed and after == set(range(8)), (before, len(failed), after)
-    print(f"  {before} answers, killed, {len(failed)} refused, ready again after {seconds:.1f} s, all 8 clients answered")
+    print(f"  {before} answers, killed, {len(failed)} refused, ready again after {seconds:.1f} s, "
+          "all 8 clients answered")
 
 
 @test

@@ -78,10 +78,10 @@ def bytes_of(name):
     policy = make.MODELS["policy_mlp"]
     models = {
         "policy": policy, "isolated": policy, "wrong_type": policy, "wrong_dims": policy, "wrong_name": policy,
-        "wrong_parameter": policy, "joined": policy, "dtypes": make.MODELS["dtypes"], "multi_io": make.MODELS["multi_io"],
-        "scalar": make.MODELS["scalar"], "wrong_batch": make.MODELS["dtypes"], "gather": make.MODELS["gather_rows"],
-        "slow": make.MODELS["slow"], "hungry": make.MODELS["hungry"], "unsupported": make.MODELS["unsupported_ops"],
-        "strings": strings, "pair": pair,
+        "wrong_parameter": policy, "joined": policy, "dtypes": make.MODELS["dtypes"],
+        "wrong_batch": make.MODELS["dtypes"], "multi_io": make.MODELS["multi_io"], "scalar": make.MODELS["scalar"],
+        "gather": make.MODELS["gather_rows"], "slow": make.MODELS["slow"], "hungry": make.MODELS["hungry"],
+        "unsupported": make.MODELS["unsupported_ops"], "strings": strings, "pair": pair,
     }
     if name == "digits":
         return (ROOT / "src" / "model" / "default.onnx").read_bytes()

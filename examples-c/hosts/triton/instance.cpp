@@ -39,6 +39,11 @@ std::int64_t rows_of(request* const* first, request* const* last) {
   return rows;
 }
 
+TRITONSERVER_Error* copy_of(TRITONSERVER_Error* error) noexcept {
+  if (error == nullptr) return nullptr;
+  return TRITONSERVER_ErrorNew(TRITONSERVER_ErrorCode(error), TRITONSERVER_ErrorMessage(error));
+}
+
 std::string name_of(TRITONBACKEND_ModelInstance* triton) {
   const char* name = nullptr;
   check(TRITONBACKEND_ModelInstanceName(triton, &name));
@@ -99,7 +104,7 @@ void instance_state::run(group together) noexcept {
     for (request*& one : together) run({&one, 1, {together.when.begin, 0, 0, 0}});
   } else {
     for (request* one : together) {
-      if (error != nullptr) one->fail(TRITONSERVER_ErrorNew(TRITONSERVER_ErrorCode(error), TRITONSERVER_ErrorMessage(error)));
+      one->fail(copy_of(error));
     }
     finish(together, true);
   }

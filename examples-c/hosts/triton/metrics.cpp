@@ -42,13 +42,15 @@ void add(TRITONSERVER_Metric* metric, std::int64_t count) noexcept {
 }  // namespace
 
 metric_families::metric_families()
-    : runs_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_runs_total", "Runs of the model that gave outputs")),
+    : runs_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_runs_total",
+                       "Runs of the model that gave outputs")),
       failures_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_run_failures_total", "Runs that failed")),
-      rows_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_run_rows_total", "Rows that requests brought to runs")),
+      rows_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_run_rows_total",
+                       "Rows that requests brought to runs")),
       padding_(new_family(TRITONSERVER_METRIC_KIND_COUNTER, "inferno_run_padding_rows_total",
-                      "Rows of zeros that filled batches up")),
+                          "Rows of zeros that filled batches up")),
       memory_(new_family(TRITONSERVER_METRIC_KIND_GAUGE, "inferno_model_memory_bytes",
-                     "Bytes that the model and its instances hold")) {}
+                         "Bytes that the model and its instances hold")) {}
 
 model_metrics::model_metrics(const metric_families& families, const std::string& model, std::uint64_t version)
     : memory_(new_metric(families.memory_.get(), labels_of(model, version))) {}

@@ -1,5 +1,5 @@
 /* As much of Triton Inference Server's C interface as the backend uses: the server's API 1.x and the
- * backend API 1.17, which 23.12 and later releases have. Declared after the public headers
+ * backend API 1.17, which 24.01 and later releases have. Declared after the public headers
  * include/triton/core/tritonserver.h and tritonbackend.h of triton-inference-server/core
  * (BSD-3-Clause), which are not in the server's packages; a build that has them may use those. */
 
