@@ -23,6 +23,7 @@ import ray
 import ray.cluster_utils
 import ray.data
 
+import map_batches
 from map_batches import Runner, answer
 
 FILES, ROWS = 20, 250
@@ -131,9 +132,9 @@ def session_pids():
     return pids
 
 
-def count_right(folder, actions):
-    """Rows of the output whose answer is right; an id that is there twice, or unknown, counts as wrong."""
-    data = ray.data.read_parquet(str(folder / "output"))
+def count_right(output, actions):
+    """Rows of the output, and those whose answer is right; an id that is there twice counts as wrong."""
+    data = ray.data.read_parquet(str(output))
     right, ids = 0, []
     for batch in data.iter_batches(batch_size=4096, batch_format="numpy"):
         got = np.stack(batch["action"])
@@ -180,7 +181,11 @@ def main():
     after = sum(rows for what, address, _, rows, at in notes
                 if what == "done" and at > killed_at and address != lost.node_ip_address)
     addresses = {address for what, address, *_ in notes if what == "done"}
-    rows, right = count_right(folder, reference["actions"])
+    rows, right = count_right(folder / "output", reference["actions"])
+    # The program as a user calls it, on what is left of the cluster.
+    few = folder / "input" / "007.parquet"
+    map_batches.main([str(base / "policy.onnx"), str(few), str(folder / "few"), "--workers", "1", "--rows", "300"])
+    assert count_right(folder / "few", reference["actions"]) == (1000, 1000)
     pids = session_pids()
     strangers = outside(pids)
     print(f"workers {sorted(addresses)} ran {sum(n[3] for n in notes if n[0] == 'done')} rows in all, "

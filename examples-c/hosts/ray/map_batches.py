@@ -57,7 +57,7 @@ def answer(model, source, destination, workers=2, rows=256, runner=Runner, **pla
     data.write_parquet(destination)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("input")
@@ -65,8 +65,8 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=int, default=256, help="of a batch")
     parser.add_argument("--address", help="of a cluster; without it one is started here")
-    args = parser.parse_args()
-    ray.init(address=args.address)
+    args = parser.parse_args(arguments)
+    ray.init(address=args.address, ignore_reinit_error=True)
     answer(args.model, args.input, args.output, args.workers, args.rows)
 
 
