@@ -8,7 +8,7 @@ use std::{env, fs};
 mod describe;
 
 /// The nouns, in the order in which the header tells them.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 20] = [
     "status",
     "tensor",
     "log",
@@ -18,6 +18,8 @@ const SOURCES: [&str; 18] = [
     "limits",
     "model",
     "session",
+    "ports",
+    "run",
     "metrics",
     "subscription",
     "profile",

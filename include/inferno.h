@@ -2342,18 +2342,6 @@ enum inferno_status inferno_session_options_init(struct inferno_session_options 
                                                  size_t struct_size);
 
 /**
- * Fills `options` with the defaults.
- *
- * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
- * this library does not know of it is set to zero.
- * Threads: any.
- * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
- * Since: 0.1.0
- */
-enum inferno_status inferno_run_options_init(struct inferno_run_options *options,
-                                             size_t struct_size);
-
-/**
  * Makes a session over a model. When all input dims are known (fixed in the
  * model or set here) the graph is compiled now; otherwise by the first
  * `inferno_session_prepare` or run after they are.
@@ -2505,6 +2493,18 @@ enum inferno_status inferno_session_bind_input(struct inferno_session *session,
 enum inferno_status inferno_session_bind_output(struct inferno_session *session,
                                                 size_t index,
                                                 const struct inferno_tensor *tensor);
+
+/**
+ * Fills `options` with the defaults.
+ *
+ * Ownership: `options` is the caller's; `struct_size` is its `sizeof`, and what
+ * this library does not know of it is set to zero.
+ * Threads: any.
+ * Errors: INVALID_ARGUMENT (NULL, or a size smaller than any release's).
+ * Since: 0.1.0
+ */
+enum inferno_status inferno_run_options_init(struct inferno_run_options *options,
+                                             size_t struct_size);
 
 /**
  * Runs the model once on the calling thread: reads the inputs, writes the

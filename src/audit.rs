@@ -28,7 +28,7 @@ macro_rules! audit {
             use crate::ffi::reader::*;
             use crate::ffi::{metrics::*, subscription::*};
             use crate::ffi::{audio::*, boxes::*, image::*};
-            use crate::ffi::{runtime::*, session::*, status::*, tensor::*};
+            use crate::ffi::{run::*, runtime::*, session::*, status::*, tensor::*};
             use crate::{crew, error, host, kernels, log, metrics, model, plan, pool, prep, queue};
             use crate::{session, tensor};
             use crate::work;

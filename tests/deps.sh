@@ -45,6 +45,27 @@ need_python() {
     exit 1
 }
 
+# need_header <header> <debian-package>: the same for a header of C++.
+need_header() {
+    need c++ g++
+    if has_header "$1"; then
+        return 0
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing $2 (for $1)" >&2
+        apt_install "$2" || { apt-get update -qq >&2 && apt_install "$2"; } || true
+        if has_header "$1"; then
+            return 0
+        fi
+    fi
+    echo "$(basename "$0"): the header $1 is missing; install it: apt-get install $2" >&2
+    exit 1
+}
+
+has_header() {
+    echo "#include <$1>" | c++ -std=c++17 -fsyntax-only -x c++ - 2>/dev/null
+}
+
 # Cargo comes with Rust, whose Debian package is too old.
 need_cargo() {
     if ! command -v cargo >/dev/null 2>&1; then

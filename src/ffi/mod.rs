@@ -2,7 +2,7 @@
 //! here, and nobody imports it.
 //!
 //! One file a noun: `status`, `tensor`, `log`, `runtime`, `memory`, `reader`,
-//! `model`, `session`, `job`, `queue`, `metrics`, `subscription`, `profile`, `image`, `audio`,
+//! `model`, `session`, `ports`, `run`, `job`, `queue`, `metrics`, `subscription`, `profile`, `image`, `audio`,
 //! `scores`, `boxes`; they are what `build.rs` hands to cbindgen. Below them `guard`
 //! turns errors and panics into statuses, `handle` checks handles, `options`
 //! reads structs that carry their size, `view` moves tensors across.
@@ -23,9 +23,11 @@ pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod options;
+pub mod ports;
 pub mod profile;
 pub mod queue;
 pub mod reader;
+pub mod run;
 pub mod runtime;
 pub mod scores;
 pub mod session;

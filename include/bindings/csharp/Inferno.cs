@@ -1090,10 +1090,6 @@ namespace InfernoAbi
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern inferno_status inferno_session_options_init(inferno_session_options* options, UIntPtr struct_size);
 
-        /// <summary>Fills `options` with the defaults.</summary>
-        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
-        public static extern inferno_status inferno_run_options_init(inferno_run_options* options, UIntPtr struct_size);
-
         /// <summary>Makes a session over a model.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern inferno_status inferno_session_new(IntPtr model, inferno_session_options* options, IntPtr* session);
@@ -1133,6 +1129,10 @@ namespace InfernoAbi
         /// <summary>Makes output `index` also be written to the caller's memory at the end of every run; NULL undoes it.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
         public static extern inferno_status inferno_session_bind_output(IntPtr session, UIntPtr index, inferno_tensor* tensor);
+
+        /// <summary>Fills `options` with the defaults.</summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]
+        public static extern inferno_status inferno_run_options_init(inferno_run_options* options, UIntPtr struct_size);
 
         /// <summary>Runs the model once on the calling thread: reads the inputs, writes the outputs, moves the recurrent state on.</summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl)]

@@ -72,3 +72,70 @@ fn after(graph: &mut TypedModel, id: usize) -> TractResult<bool> {
     forget(graph, vec![moved.node]);
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::tract_hir::tract_core::ops::math::square;
+
+    fn numbers(dims: &[usize]) -> Tensor {
+        let count: usize = dims.iter().product();
+        let all: Vec<f32> = (0..count).map(|i| (i * 37 % 23) as f32 - 11.0).collect();
+        Tensor::from_shape(dims, &all).unwrap()
+    }
+
+    /// Scores of heads, as encoders have them: `moves` after both inputs, and after the
+    /// product.
+    fn scores(moves: [&[AxisOp]; 3]) -> TypedModel {
+        let mut model = TypedModel::default();
+        let mut sides = Vec::new();
+        for (name, moves) in ["q", "k"].into_iter().zip(moves) {
+            let mut x = model.add_source(name, f32::fact([2, 5, 3, 4])).unwrap();
+            for (at, op) in moves.iter().enumerate() {
+                x = model.wire_node(format!("{name}.{at}"), op.clone(), &[x]).unwrap()[0];
+            }
+            sides.push(x);
+        }
+        let axes = AxesMapping::from_strs(&["bhid", "bhjd"], &["bhij"]).unwrap();
+        let product = EinSum::new(axes, f32::datum_type());
+        let mut y = model.wire_node("scores", product, &sides).unwrap()[0];
+        for (at, op) in moves[2].iter().enumerate() {
+            y = model.wire_node(format!("y.{at}"), op.clone(), &[y]).unwrap()[0];
+        }
+        let y = model.wire_node("y", square(), &[y]).unwrap();
+        model.select_output_outlets(&y).unwrap();
+        model
+    }
+
+    #[test]
+    fn products_read_and_write_moved_axes_in_place() {
+        let heads_first = AxisOp::Move(2, 1);
+        let back = AxisOp::Move(1, 2);
+        let turned = [AxisOp::Move(0, 3), AxisOp::Move(3, 0), heads_first.clone()];
+        for moves in [
+            [&turned[2..], &turned[2..], &[]],
+            [&turned[..], &turned[2..], &[back.clone(), AxisOp::Move(3, 0)]],
+            [&turned[2..], &turned[..], &[AxisOp::Move(0, 2)]],
+        ] {
+            let mut model = scores(moves);
+            let inputs = || tvec![numbers(&[2, 5, 3, 4]).into_tvalue(); 2];
+            let run = |model: TypedModel| model.into_runnable().unwrap().run(inputs()).unwrap();
+            let wanted = run(model.clone());
+            absorb_moves(&mut model).unwrap();
+            assert!(!model.nodes.iter().any(|node| node.op_is::<AxisOp>()), "{model}");
+            assert_eq!(run(model)[0].clone().into_tensor(), wanted[0].clone().into_tensor());
+        }
+    }
+
+    #[test]
+    fn an_output_keeps_its_axes() {
+        let heads_first = [AxisOp::Move(2, 1)];
+        let mut model = scores([&heads_first, &heads_first, &[AxisOp::Move(1, 2)]]);
+        let moved = model.node_by_name("y.0").unwrap().id;
+        model.select_output_outlets(&[moved.into()]).unwrap();
+        let dims = model.output_fact(0).unwrap().shape.clone();
+        absorb_moves(&mut model).unwrap();
+        assert_eq!(model.output_fact(0).unwrap().shape, dims);
+        assert_eq!(model.nodes.iter().filter(|node| node.op_is::<AxisOp>()).count(), 1);
+    }
+}
