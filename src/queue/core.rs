@@ -17,6 +17,7 @@ use crate::host::Clock;
 use crate::metrics::QueueMeter;
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread::available_parallelism;
 
 /// How a queue works.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,8 @@ pub struct Core<E: Engine, N: Note> {
     pub(super) bells: Bells,
     pub(super) scratch: Mutex<Vec<Scratch>>,
     arrivals: Apart<AtomicU32>,
+    /// There is another processor to wait for: to look is worth more than to sleep.
+    pub(super) is_watchful: bool,
     /// Whose workers they are: a child after `fork` has none.
     pub(super) process: u32,
     pub(super) options: Options,
@@ -125,6 +128,7 @@ impl<E: Engine, N: Note> Core<E, N> {
             bells: Bells::default(),
             scratch: Mutex::default(),
             arrivals: Apart::new(AtomicU32::new(0)),
+            is_watchful: available_parallelism().is_ok_and(|processors| processors.get() > 1),
             process: std::process::id(),
             options,
             clock: meter.clock(),

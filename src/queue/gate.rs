@@ -119,8 +119,10 @@ impl Gate {
     /// Wakes those whose job is answered.
     pub(super) fn wake_answered(&self, is_answered: impl Fn(u32) -> bool) {
         self.wake(|sleepers| {
-            let wakes =
-                |bed: &usize| sleepers.jobs[*bed] == ANY || is_answered(sleepers.jobs[*bed]);
+            let wakes = |bed: &usize| match sleepers.jobs[*bed] {
+                ANY => *bed == SHARED,
+                job => is_answered(job),
+            };
             bits(sleepers.asleep()).filter(wakes).fold(0, |beds, bed| beds | 1 << bed)
         });
     }

@@ -175,7 +175,11 @@ impl<E: Engine, N: Note> Core<E, N> {
                 if rest.is_over {
                     return self.gate.wake_all();
                 }
-                let (early, soon) = (punctual.early(rest.until), self.now() + AWAKE_NS);
+                let early = match self.is_watchful {
+                    true => punctual.early(rest.until),
+                    false => rest.until,
+                };
+                let soon = self.now() + AWAKE_NS;
                 let awake = if early <= soon { rest.until } else { soon };
                 if !self.look_out(&rest, awake, || false) {
                     self.sleep(&rest, early, None, || false);
@@ -196,7 +200,7 @@ impl<E: Engine, N: Note> Core<E, N> {
                 return true;
             }
             let now = self.now();
-            if now >= until {
+            if now >= until || !self.is_watchful {
                 return now >= rest.until;
             }
             std::hint::spin_loop();

@@ -87,12 +87,10 @@ impl<E: Engine, N: Note> Core<E, N> {
             }
             self.bells.ring(std::mem::take(&mut scratch.bells));
             self.busy.fetch_sub(1, Release);
-            if self.inbox.is_closed() {
-                // (Those who wait for the end.)
-                self.gate.wake_all();
-            } else if !self.has_workers() {
-                // (Those who drive while they wait.)
-                self.gate.wake_answered(|job| self.is_answered(job));
+            match self.inbox.is_closed() {
+                // (Those who wait for the end, too.)
+                true => self.gate.wake_all(),
+                false => self.gate.wake_answered(|job| self.is_answered(job)),
             }
         }
         step
