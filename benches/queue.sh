@@ -4,10 +4,12 @@
 # The policy MLP. Each producer is a thread with so many observations under way (8), waiting for the
 # oldest, which without workers (the default) is when the batches run, two at once: through a queue that
 # batches (32), through one that does not, and, run by the threads themselves, on ONNX Runtime; spells of
-# 0.3 s in turn, medians of 9. Then each producer submits one observation in 4 ms to a queue with a worker
-# whose batches wait 200 µs for company, and the time to each answer is taken; the bound is that delay and
-# one full batch, submitted and answered alone. Ends in
-# `queue: vs_unbatched=… vs_ort_threads=… p99_over_bound=…`. Needs target/release and target/models.
+# 0.3 s in turn, medians of 9, with the processor time that each took. Then each producer submits one
+# observation in 4 ms to a queue with a worker whose batches wait for company, 200 µs or, where the delay is
+# learned, less, and the time to each answer is taken; the bound is that delay and one full batch, submitted
+# and answered alone. Then nothing is asked for 5 s, of four queues with two workers: `idle_cpu_percent=…` of a
+# core. Ends in `queue: vs_unbatched=… vs_ort_threads=… p99_over_bound=…`, the last of the learned delay, which
+# is the default. Needs target/release and target/models.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/deps.sh"

@@ -1567,8 +1567,8 @@ typedef struct inferno_queue_options {
    */
   size_t struct_size;
   /**
-   * How long a job waits for others to make its batch full, in nanoseconds, counted
-   * from its submission. 0, the default: a batch is what waits when its turn comes.
+   * How long a job waits at the most for others to make its batch full, in nanoseconds,
+   * counted from its submission. 0, the default: a batch is what waits when its turn comes.
    */
   uint64_t max_delay_ns;
   /**
@@ -1621,6 +1621,12 @@ typedef struct inferno_queue_options {
    * the inputs is open; 0: when they are first needed. Default 1.
    */
   int32_t is_prepared;
+  /**
+   * 1: a batch waits shorter than `max_delay_ns` when jobs come so rarely that each could
+   * run on its own, or come no more: the queue learns the usual time between them.
+   * 0: it waits until it is full or its oldest job is that old. Default 1.
+   */
+  int32_t is_delay_learned;
 } inferno_queue_options;
 
 /**

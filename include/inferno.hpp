@@ -1251,10 +1251,15 @@ class queue_options {
     options_.capacity = jobs;
     return *this;
   }
-  /** Rows of a batch at the most, and how long a job waits for company. */
+  /** Rows of a batch at the most, and how long a job waits for company at the most. */
   queue_options& with_batches(std::uint32_t rows, std::chrono::nanoseconds max_delay = {}) {
     options_.max_batch = rows;
     options_.max_delay_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(max_delay.count(), 0));
+    return *this;
+  }
+  /** Whether jobs wait shorter where no company is to be expected; yes by default. */
+  queue_options& with_learned_delay(bool is_learned) {
+    options_.is_delay_learned = is_learned ? 1 : 0;
     return *this;
   }
   /** Batches that run at once. */

@@ -95,7 +95,7 @@ audit! {
     shared [HostQueue, Place, queue::Queue<queue::Sessions, HostNote>,
             queue::Core<queue::Sessions, HostNote>]
         "all of it, by submitters, drivers, waiters",
-        "`queue::phase` 1 to 4; a lock each for what is scheduled, a job's content, a bell",
+        "`queue::phase` 1 to 4; a lock each for what is scheduled, a job's content, a bell, the gate",
         "tests/queue_threads.rs";
     shared [queue::audited::Inbox, queue::audited::Free, queue::audited::Phase]
         "new jobs, free places, a job's life", "one atomic each, by read-modify-write",

@@ -96,7 +96,7 @@ fn options(workers: u32, max_delay_ns: u64) -> Options {
     Options {
         capacity: 64,
         workers,
-        settings: Settings { max_rows: 8, max_delay_ns, concurrency: 2 },
+        settings: Settings { max_rows: 8, max_delay_ns, is_delay_learned: true, concurrency: 2 },
         breaker_failures: 0,
         breaker_open_ns: 0,
         retries: 0,

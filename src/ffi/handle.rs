@@ -87,9 +87,12 @@ const CHUNKS: usize = (SLOT_BITS - FIRST_CHUNK.ilog2()) as usize + 1;
 const LIVE: u64 = 1 << 31;
 const PINS: u64 = LIVE - 1;
 
+/// (As far from the next one as cache lines are: threads have handles of their own.)
+#[repr(C)]
 struct Slot<T> {
     state: AtomicU64,
     value: UnsafeCell<Option<Arc<T>>>,
+    _apart: [u64; 6],
 }
 
 fn generation_of(state: u64) -> u64 {
@@ -356,7 +359,11 @@ impl<T> Table<T> {
         let (chunk, _) = place(index);
         self.chunks[chunk].get_or_init(|| {
             (0..chunk_len(chunk))
-                .map(|_| Slot { state: AtomicU64::new(1 << 32), value: UnsafeCell::new(None) })
+                .map(|_| Slot {
+                    state: AtomicU64::new(1 << 32),
+                    value: UnsafeCell::new(None),
+                    _apart: [0; 6],
+                })
                 .collect()
         });
         free.made += 1;

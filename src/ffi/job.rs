@@ -176,10 +176,7 @@ fn waited(job: *const inferno_job, timeout_ns: u64) -> Result<()> {
     if !place.core.wait(place.job, timeout_ns)? {
         return Err(error::not_ready("the job is not answered yet"));
     }
-    place.core.outcome(place.job, |outcome| match outcome {
-        Ok(_) => Ok(()),
-        Err(e) => Err(e.clone()),
-    })
+    place.core.verdict(place.job)
 }
 
 /// Asks that a job which still waits does not run: it is then answered with
@@ -241,10 +238,7 @@ pub unsafe extern "C" fn inferno_job_output(
 pub extern "C" fn inferno_job_error(job: *const inferno_job) -> *const c_char {
     guard(|| {
         let place = JOBS.pin(job.cast())?;
-        place.core.outcome(place.job, |outcome| match outcome {
-            Ok(_) => Ok(()),
-            Err(e) => Err(e.clone()),
-        })
+        place.core.verdict(place.job)
     });
     last_error()
 }

@@ -35,8 +35,8 @@ pub struct inferno_queue {
 pub struct inferno_queue_options {
     /// Set by `inferno_queue_options_init`.
     pub struct_size: usize,
-    /// How long a job waits for others to make its batch full, in nanoseconds, counted
-    /// from its submission. 0, the default: a batch is what waits when its turn comes.
+    /// How long a job waits at the most for others to make its batch full, in nanoseconds,
+    /// counted from its submission. 0, the default: a batch is what waits when its turn comes.
     pub max_delay_ns: u64,
     /// How long the breaker stays open, in nanoseconds. Default 1 s.
     pub breaker_open_ns: u64,
@@ -68,6 +68,10 @@ pub struct inferno_queue_options {
     /// 1: the sessions of all batch sizes are made with the queue, where no other dim of
     /// the inputs is open; 0: when they are first needed. Default 1.
     pub is_prepared: i32,
+    /// 1: a batch waits shorter than `max_delay_ns` when jobs come so rarely that each could
+    /// run on its own, or come no more: the queue learns the usual time between them.
+    /// 0: it waits until it is full or its oldest job is that old. Default 1.
+    pub is_delay_learned: i32,
 }
 
 impl InitStruct for inferno_queue_options {
@@ -86,6 +90,7 @@ impl InitStruct for inferno_queue_options {
             retries: 0,
             threads: 0,
             is_prepared: 1,
+            is_delay_learned: 1,
         }
     }
 }
@@ -185,6 +190,7 @@ impl HostQueue {
             settings: Settings {
                 max_rows: sessions.most_rows(),
                 max_delay_ns: given.max_delay_ns,
+                is_delay_learned: switch("options.is_delay_learned", given.is_delay_learned)?,
                 concurrency,
             },
             breaker_failures: given.breaker_failures,

@@ -8,7 +8,7 @@ mod mapped;
 mod memory;
 mod reader;
 
-pub use clock::Clock;
+pub use clock::{Clock, wake_on_time};
 pub use identity::Identity;
 pub use jobs::{HostJobs, JobFn, RunFn};
 pub use mapped::MappedFile;

@@ -15,7 +15,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, Sum
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 /// Refuses every convolution or pooling whose window does not fit its input, and
-/// arithmetic with a constant of no elements.
+/// arithmetic with a constant of no elements, or of dims that do not go together.
 pub(super) fn check(graph: &TypedModel) -> Result<()> {
     for node in &graph.nodes {
         check_operands(graph, node)?;
@@ -38,6 +38,17 @@ fn check_operands(graph: &TypedModel, node: &TypedNode) -> Result<()> {
             return Err(error::unsupported(format!(
                 "{node}: input {at} is a constant of dims {:?}: expected elements",
                 fact.shape
+            )));
+        }
+    }
+    let facts = node.inputs.iter().map(|input| graph.outlet_fact(*input).ok());
+    let [Some(a), Some(b)] = facts.collect::<Vec<_>>()[..] else { return Ok(()) };
+    for (axis, sides) in a.shape.iter().zip(b.shape.iter()).enumerate() {
+        let (Ok(x), Ok(y)) = (sides.0.to_i64(), sides.1.to_i64()) else { continue };
+        if x != y && x != 1 && y != 1 {
+            return Err(error::shape_mismatch(format!(
+                "{node}: operands of {x} and {y} elements along axis {axis}: expected as many, \
+                 or 1"
             )));
         }
     }

@@ -191,6 +191,8 @@ fn typed(parse: impl Fn() -> TractResult<InferenceModel>) -> TractResult<TypedMo
 
 /// A graph that can be computed as ONNX says: checked, its constants known.
 fn checked(mut graph: TypedModel, vetting: &mut Spent) -> TractResult<TypedModel> {
+    // (What nobody reads is not checked.)
+    graph.compact()?;
     lower::fold(&mut graph)?;
     vetting.on(|| super::geometry::check(&graph))?;
     forget_between_runs(&mut graph);

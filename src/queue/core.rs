@@ -1,19 +1,23 @@
 //! A queue without its threads: jobs come in here, and whoever schedules works here.
 
+use super::apart::Apart;
 use super::breaker::{Breaker, Health};
+use super::costs::Costs;
 use super::engine::Engine;
-use super::free::Free;
+use super::gate::Gate;
 use super::inbox::{Closed, Inbox};
 use super::job::{Cell, Content, Input, Note, Request};
 use super::phase::Cancel;
 use super::policy::{Arrival, NEVER, Policy, Settings};
-use super::rest::{Bells, Gate};
+use super::rest::Bells;
+use super::shelves::Shelves;
 use super::step::Scratch;
 use crate::error::{self, Kind, Result};
 use crate::host::Clock;
 use crate::metrics::QueueMeter;
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread::available_parallelism;
 
 /// How a queue works.
 #[derive(Debug, Clone, Copy)]
@@ -61,25 +65,26 @@ pub(super) struct Sched {
     pub(super) breaker: Breaker,
     /// After the end of submissions: what waits still runs.
     pub(super) is_draining: bool,
-    /// What batches of 1, 2, 4, … rows take.
-    pub(super) costs_ns: [u64; 16],
+    pub(super) costs: Costs,
 }
 
 /// See the module.
 pub struct Core<E: Engine, N: Note> {
     pub(super) engine: E,
     pub(super) cells: Box<[Cell<E::Outputs, N>]>,
-    pub(super) inbox: Inbox,
-    free: Free,
-    pub(super) sched: Mutex<Sched>,
+    pub(super) inbox: Apart<Inbox>,
+    free: Shelves,
+    pub(super) sched: Apart<Mutex<Sched>>,
     /// The breaker is not closed.
     pub(super) is_guarded: AtomicBool,
     /// Threads that run a batch, or answer.
-    pub(super) busy: AtomicU32,
-    pub(super) gate: Gate,
+    pub(super) busy: Apart<AtomicU32>,
+    pub(super) gate: Apart<Gate>,
     pub(super) bells: Bells,
     pub(super) scratch: Mutex<Vec<Scratch>>,
-    arrivals: AtomicU32,
+    arrivals: Apart<AtomicU32>,
+    /// There is another processor to wait for: to look is worth more than to sleep.
+    pub(super) is_watchful: bool,
     /// Whose workers they are: a child after `fork` has none.
     pub(super) process: u32,
     pub(super) options: Options,
@@ -108,21 +113,22 @@ impl<E: Engine, N: Note> Core<E, N> {
         let cells: Box<[_]> = (0..capacity).map(|_| Cell::new(engine.inputs())).collect();
         Ok(Core {
             engine,
-            free: Free::all(&cells),
+            free: Shelves::all(&cells),
             cells,
-            inbox: Inbox::new(),
-            sched: Mutex::new(Sched {
+            inbox: Apart::new(Inbox::new()),
+            sched: Apart::new(Mutex::new(Sched {
                 policy: Policy::new(settings, capacity as usize),
                 breaker: Breaker::new(options.breaker_failures, options.breaker_open_ns),
                 is_draining: false,
-                costs_ns: [0; 16],
-            }),
+                costs: Costs::default(),
+            })),
             is_guarded: AtomicBool::new(false),
-            busy: AtomicU32::new(0),
-            gate: Gate::default(),
+            busy: Apart::new(AtomicU32::new(0)),
+            gate: Apart::new(Gate::default()),
             bells: Bells::default(),
             scratch: Mutex::default(),
-            arrivals: AtomicU32::new(0),
+            arrivals: Apart::new(AtomicU32::new(0)),
+            is_watchful: available_parallelism().is_ok_and(|processors| processors.get() > 1),
             process: std::process::id(),
             options,
             clock: meter.clock(),
@@ -163,17 +169,20 @@ impl<E: Engine, N: Note> Core<E, N> {
         fill: impl FnOnce(&mut [Input]) -> Result<()>,
         door: &impl Door<N>,
     ) -> Result<u32> {
-        let index = self.place(door).inspect_err(|e| self.meter.ended(Some(e.kind()), 1))?;
+        let index = self
+            .place(request.producer, door)
+            .inspect_err(|e| self.meter.ended(Some(e.kind()), 1))?;
         let cell = &self.cells[index as usize];
-        let arrival = {
+        let (arrival, is_plain) = {
             let mut content = cell.content.lock();
             let Content { inputs, note, .. } = &mut *content;
             match fill(inputs).and_then(|()| self.arrival(inputs, &request)) {
                 Ok(arrival) => {
                     cell.phase.open();
+                    let is_plain = request.note.is_none() && !inputs.iter().any(Input::is_lent);
                     *note = request.note;
                     door.open(index, note);
-                    arrival
+                    (arrival, is_plain)
                 }
                 Err(e) => {
                     drop(content);
@@ -182,9 +191,11 @@ impl<E: Engine, N: Note> Core<E, N> {
                 }
             }
         };
-        cell.set_arrival(&arrival);
-        let number = self.arrivals.fetch_add(1, Relaxed);
-        cell.bell.store(self.bells.of(number, self.options.settings.max_rows), Relaxed);
+        cell.set_arrival(&arrival, is_plain);
+        if self.has_workers() {
+            let number = self.arrivals.fetch_add(1, Relaxed);
+            cell.bell.store(self.bells.of(number, self.options.settings.max_rows), Relaxed);
+        }
         let is_urgent = arrival.deadline != NEVER;
         match self.inbox.push(&self.cells, index, arrival.rows, is_urgent) {
             Ok(wakes) => {
@@ -196,7 +207,7 @@ impl<E: Engine, N: Note> Core<E, N> {
             Err(Closed) => {
                 // Nobody else has seen it.
                 cell.content.lock().note = None;
-                cell.phase.answer();
+                cell.phase.answer(false);
                 door.shut(index);
                 self.meter.ended(Some(Kind::Unavailable), 1);
                 Err(shut_down())
@@ -205,8 +216,8 @@ impl<E: Engine, N: Note> Core<E, N> {
     }
 
     /// A place for a job, which the breaker admits.
-    fn place(&self, door: &impl Door<N>) -> Result<u32> {
-        let Ok(place) = self.free.take(&self.cells) else {
+    fn place(&self, producer: u64, door: &impl Door<N>) -> Result<u32> {
+        let Ok(place) = self.free.take(&self.cells, producer) else {
             return Err(shut_down());
         };
         let index = place.ok_or_else(|| {
@@ -291,10 +302,10 @@ impl<E: Engine, N: Note> Core<E, N> {
 
     /// A place is free again. False when the queue has ended.
     pub(super) fn recycle(&self, job: u32) -> bool {
-        let content = &self.cells[job as usize].content;
-        let before = content.lock().outcome.take();
+        let cell = &self.cells[job as usize];
+        let before = cell.content.lock().outcome.take();
         drop(before);
-        self.free.give(&self.cells, job).is_ok()
+        self.free.give(&self.cells, job, cell.producer()).is_ok()
     }
 
     /// Ends the places that are free: each of the others ends with its release.
@@ -305,6 +316,17 @@ impl<E: Engine, N: Note> Core<E, N> {
     /// Whether a job is answered.
     pub fn is_answered(&self, job: u32) -> bool {
         self.cells[job as usize].phase.is_answered()
+    }
+
+    /// Whether a job ended well, when its outcome is there.
+    pub fn verdict(&self, job: u32) -> Result<()> {
+        if self.cells[job as usize].phase.is_good() {
+            return Ok(());
+        }
+        self.outcome(job, |outcome| match outcome {
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.clone()),
+        })
     }
 
     /// How a job ended, when its outcome is there.

@@ -17,13 +17,14 @@ const TAKE: u64 = 1 << 32;
 pub struct Free(AtomicU64);
 
 impl Free {
-    /// One that has all of `jobs`.
-    pub fn all<L: Linked>(jobs: &[L]) -> Free {
-        for (index, job) in jobs.iter().enumerate() {
-            let below = if index + 1 < jobs.len() { index + 2 } else { 0 };
-            job.below().store(below as u32, Ordering::Relaxed);
+    /// One that has these of `jobs`, the last on top.
+    pub fn of<L: Linked>(jobs: &[L], indices: impl Iterator<Item = u32>) -> Free {
+        let mut top = 0;
+        for index in indices {
+            jobs[index as usize].below().store(top, Ordering::Relaxed);
+            top = index + 1;
         }
-        Free(AtomicU64::new(u64::from(!jobs.is_empty())))
+        Free(AtomicU64::new(u64::from(top)))
     }
 
     /// A place, when there is one.

@@ -38,6 +38,11 @@ impl Input {
         (self.dtype, self.shape, self.lent) = (dtype, *shape, Some(lent));
     }
 
+    /// Whether it is the host's memory.
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
     /// The host may have its memory back.
     pub(super) fn let_go(&mut self) {
         self.lent = None;
@@ -86,13 +91,14 @@ pub(crate) struct Content<O, N> {
 
 /// The place of a job. (Apart from others by room, not by alignment: aligned memory is
 /// what tensors have, and may be refused: see [`crate::pool`].)
+#[repr(C)]
 pub(crate) struct Cell<O, N> {
     _apart: [u8; 64],
     below: AtomicU32,
     pub(super) phase: Phase,
     /// Where who waits for it sleeps.
     pub(super) bell: AtomicU32,
-    /// Level, tries, rows.
+    /// Level, tries, rows, PLAIN.
     packed: AtomicU32,
     producer: AtomicU64,
     /// In ticks.
@@ -101,6 +107,8 @@ pub(crate) struct Cell<O, N> {
     key: AtomicU64,
     pub(super) content: Mutex<Content<O, N>>,
 }
+
+const PLAIN: u32 = 1 << 31;
 
 impl<O, N> Linked for Cell<O, N> {
     fn below(&self) -> &AtomicU32 {
@@ -127,8 +135,9 @@ impl<O, N> Cell<O, N> {
 
     /// Writes what the policy wants to know. The caller has the place alone, and
     /// publishes it by a push.
-    pub(super) fn set_arrival(&self, arrival: &Arrival) {
-        self.packed.store(u32::from(arrival.level) | arrival.rows << 8, Relaxed);
+    pub(super) fn set_arrival(&self, arrival: &Arrival, is_plain: bool) {
+        let plain = if is_plain { PLAIN } else { 0 };
+        self.packed.store(u32::from(arrival.level) | arrival.rows << 8 | plain, Relaxed);
         self.producer.store(arrival.producer, Relaxed);
         self.at.store(arrival.at, Relaxed);
         self.deadline.store(arrival.deadline, Relaxed);
@@ -143,9 +152,19 @@ impl<O, N> Cell<O, N> {
             level: (packed & 3) as u8,
             at: self.at.load(Relaxed),
             deadline: self.deadline.load(Relaxed),
-            rows: packed >> 8,
+            rows: (packed & !PLAIN) >> 8,
             key: self.key.load(Relaxed),
         }
+    }
+
+    /// Whose job it is, or was.
+    pub(super) fn producer(&self) -> u64 {
+        self.producer.load(Relaxed)
+    }
+
+    /// Whether nobody is told of its end, and nothing was lent to it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.packed.load(Relaxed) & PLAIN != 0
     }
 
     /// How often its run was tried, besides the first time.

@@ -21,26 +21,34 @@
 //! | file | what it is |
 //! |---|---|
 //! | `policy` | what to run now, or when to look again: pure |
+//! | `costs` | how long batches run, and which size is worth running: pure |
 //! | `breaker` | whether jobs are taken at all: pure |
-//! | `inbox`, `free`, `phase` | the lock-free words: new jobs, free places, a job's life |
+//! | `inbox`, `free` (on `shelves`), `phase` | the lock-free words: new jobs, free places, a job's life |
 //! | `job`, `lent` | what a job is made of |
 //! | `core` | submitting, cancelling, letting go |
 //! | `step` | one look, one batch, its answers |
+//! | `gate` | where drivers sleep |
 //! | `rest` | sleeping, waking, waiting, pumping, ending |
+//! | `punctual` | how much too late a sleep ends: pure |
 //! | `workers` | the threads |
 //! | `engine`, `sessions` | what runs a batch: sessions of one model |
 
+mod apart;
 mod breaker;
 mod core;
+mod costs;
 mod engine;
 mod free;
+mod gate;
 mod inbox;
 mod job;
 mod lent;
 mod phase;
 mod policy;
+mod punctual;
 mod rest;
 mod sessions;
+mod shelves;
 mod step;
 mod telling;
 mod workers;

@@ -21,6 +21,7 @@ const ANSWERED: u32 = 8;
 const CANCELLED: u32 = 16;
 const WATCHED: u32 = 32;
 const HELD: u32 = 64;
+const GOOD: u32 = 128;
 
 /// The word.
 pub struct Phase(AtomicU32);
@@ -106,15 +107,21 @@ impl Phase {
         self.0.fetch_or(SETTLED, Ordering::AcqRel);
     }
 
-    /// It is answered: its callback, if it has one, has returned.
-    pub fn answer(&self) -> Answered {
-        let word = self.0.fetch_or(SETTLED | ANSWERED, Ordering::AcqRel);
+    /// It is answered, with outputs or without: its callback, if it has one, has returned.
+    pub fn answer(&self, is_good: bool) -> Answered {
+        let end = SETTLED | ANSWERED | if is_good { GOOD } else { 0 };
+        let word = self.0.fetch_or(end, Ordering::AcqRel);
         Answered { is_watched: word & WATCHED != 0, is_free: word & HELD == 0 }
     }
 
     /// Whether its outcome may be read.
     pub fn is_settled(&self) -> bool {
         self.0.load(Ordering::Acquire) & SETTLED != 0
+    }
+
+    /// Whether it is answered with outputs.
+    pub fn is_good(&self) -> bool {
+        self.0.load(Ordering::Acquire) & GOOD != 0
     }
 
     /// Whether it is answered.

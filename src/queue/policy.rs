@@ -7,12 +7,17 @@
 //!   same key, which stands for all that has to be alike, taken in the same order until
 //!   the rows are full. Lower priorities fill what higher ones leave.
 //! - **Delay.** A batch that is not full waits for company until the oldest job that
-//!   waits is `max_delay_ns` old, or until a deadline would be missed otherwise.
+//!   waits is `max_delay_ns` old, or until a deadline would be missed otherwise; a
+//!   learned delay is over as soon as no company is to be expected (`company`).
 //! - **Deadlines.** A job whose deadline passes before its turn does not run.
+//!
 //!
 //! Producers are 64 lanes by their number modulo 64; those that share a lane share its
 //! turns.
 
+mod company;
+
+use company::Company;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -30,6 +35,8 @@ pub struct Settings {
     pub max_rows: u32,
     /// How long a job may wait for company.
     pub max_delay_ns: u64,
+    /// It waits shorter where none is to be expected.
+    pub is_delay_learned: bool,
     /// How many batches may run at once.
     pub concurrency: u32,
 }
@@ -99,6 +106,7 @@ pub struct Policy {
     used: [u64; LEVELS],
     turn: [u32; LEVELS],
     ages: Ends,
+    company: Company,
     count: u32,
     rows: u64,
     running: u32,
@@ -120,6 +128,7 @@ impl Policy {
             used: [0; LEVELS],
             turn: [0; LEVELS],
             ages: EMPTY,
+            company: Company::new(settings.max_delay_ns),
             count: 0,
             rows: 0,
             running: 0,
@@ -134,8 +143,8 @@ impl Policy {
     }
 
     /// Rows that wait.
-    pub fn rows(&self) -> u64 {
-        self.rows.min(u64::from(self.settings.max_rows))
+    pub fn rows(&self) -> u32 {
+        self.rows.min(u64::from(self.settings.max_rows)) as u32
     }
 
     /// Batches that run.
@@ -148,8 +157,14 @@ impl Policy {
         self.entries[job as usize].arrival.at
     }
 
-    /// A job waits from now on.
+    /// A job has come, and waits from now on.
     pub fn add(&mut self, job: u32, arrival: Arrival) {
+        let lane = (arrival.producer % LANES as u64) as usize;
+        self.company.came(arrival.at, lane, self.lanes_used());
+        self.wait(job, arrival);
+    }
+
+    fn wait(&mut self, job: u32, arrival: Arrival) {
         let (level, lane) =
             (usize::from(arrival.level), (arrival.producer % LANES as u64) as usize);
         let (lane_last, newest) = (self.lanes[level][lane].last, self.ages.last);
@@ -230,7 +245,7 @@ impl Policy {
     pub fn expire(&mut self, now: u64, mut gone: impl FnMut(u32)) {
         while let Some(at) = self.resting.iter().position(|(from, ..)| *from <= now) {
             let (_, job, arrival) = self.resting.swap_remove(at);
-            self.add(job, arrival);
+            self.wait(job, arrival);
         }
         while let Some(Reverse((deadline, job, stamp))) = self.deadlines.peek().copied() {
             let is_live = is_live(&self.entries, job, stamp);
@@ -282,18 +297,34 @@ impl Policy {
         let oldest = self.entries[self.ages.first as usize].arrival.at;
         let deadline = self.deadlines.peek().map_or(NEVER, |Reverse((at, ..))| *at);
         let due = oldest.saturating_add(self.settings.max_delay_ns);
-        let due = due.min(deadline.saturating_sub(expected_ns));
+        let due =
+            due.min(deadline.saturating_sub(expected_ns)).min(self.company_until(expected_ns));
         if now >= due {
             return Next::Run;
         }
         Next::Wait(due.min(rested), most - self.rows as u32)
     }
 
-    /// The jobs of the next batch, which begins to run now. Says its rows.
-    pub fn take(&mut self, mut each: impl FnMut(u32)) -> u32 {
+    /// Lanes with a job of any priority, a bit each.
+    fn lanes_used(&self) -> u64 {
+        self.used.iter().fold(0, |all, used| all | used)
+    }
+
+    /// Until when company is to be expected for a batch that takes so long.
+    fn company_until(&self, expected_ns: u64) -> u64 {
+        if !self.settings.is_delay_learned {
+            return NEVER;
+        }
+        let one_by_one_ns = expected_ns / u64::from(self.settings.concurrency);
+        self.company.expected_until(one_by_one_ns, self.lanes_used())
+    }
+
+    /// The jobs of the next batch, which begins to run now, of about so many rows: of more
+    /// only where its first job has more. Says its rows.
+    pub fn take(&mut self, most: u32, mut each: impl FnMut(u32)) -> u32 {
         let (mut key, mut rows) = (None, 0);
         for level in (0..LEVELS).rev() {
-            while self.round(level, &mut key, &mut rows, &mut each) {}
+            while self.round(level, most, &mut key, &mut rows, &mut each) {}
         }
         self.running += 1;
         rows
@@ -303,6 +334,7 @@ impl Policy {
     fn round(
         &mut self,
         level: usize,
+        most: u32,
         key: &mut Option<u64>,
         rows: &mut u32,
         each: &mut impl FnMut(u32),
@@ -310,13 +342,12 @@ impl Policy {
         let from = self.turn[level];
         let mut todo = self.used[level].rotate_right(from);
         let mut joined = false;
-        while todo != 0 && *rows < self.settings.max_rows {
+        while todo != 0 && *rows < most {
             let lane = (from + todo.trailing_zeros()) % LANES as u32;
             todo &= todo - 1;
             let job = self.lanes[level][lane as usize].first;
             let Arrival { key: own, rows: more, .. } = self.entries[job as usize].arrival;
-            let joins = key.is_none_or(|key| key == own)
-                && (key.is_none() || *rows + more <= self.settings.max_rows);
+            let joins = key.is_none_or(|key| key == own) && (key.is_none() || *rows + more <= most);
             if joins {
                 (*key, *rows, joined) = (Some(own), *rows + more, true);
                 self.remove(job);

@@ -10,64 +10,20 @@
 
 use super::core::Core;
 use super::engine::Engine;
-use super::inbox::Inbox;
+use super::gate::{locked, sleep};
 use super::job::Note;
 use super::policy::NEVER;
+use super::punctual::Punctual;
 use super::step::{Pace, Rest, Scratch, Step};
 use super::telling::is_telling;
 use crate::error::{self, Result};
-use std::sync::atomic::Ordering::Acquire;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Condvar, Mutex};
 
 /// How long a worker looks for jobs before it sleeps: to be woken may take as long.
-const AWAKE: Duration = Duration::from_micros(50);
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sleeps until woken, or for so long.
-fn sleep<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, ns: Option<u64>) -> MutexGuard<'a, T> {
-    match ns {
-        None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
-        Some(ns) => {
-            let woken = condvar.wait_timeout(guard, Duration::from_nanos(ns));
-            woken.unwrap_or_else(PoisonError::into_inner).0
-        }
-    }
-}
-
-/// Where drivers sleep; how many do.
-#[derive(Default)]
-pub(super) struct Gate {
-    sleepers: Mutex<u32>,
-    opened: Condvar,
-}
-
-impl Gate {
-    pub(super) fn wake_one(&self) {
-        if *locked(&self.sleepers) > 0 {
-            self.opened.notify_one();
-        }
-    }
-
-    pub(super) fn wake_all(&self) {
-        if *locked(&self.sleepers) > 0 {
-            self.opened.notify_all();
-        }
-    }
-
-    /// The caller looks after the queue no more for a while, in which so many jobs
-    /// wait: a sleeper does, now or when one comes.
-    pub(super) fn hand_over(&self, inbox: &Inbox, waiting: usize, is_closed: bool) {
-        let sleepers = locked(&self.sleepers);
-        if *sleepers > 0 && (waiting > 0 || !inbox.arm(1, is_closed)) {
-            drop(sleepers);
-            self.opened.notify_one();
-        }
-    }
-}
+const AWAKE_NS: u64 = 50_000;
+/// How long who waits for a job looks before it sleeps.
+const LINGER_NS: u64 = 2_000;
 
 /// Where those sleep who wait for a job.
 #[derive(Default)]
@@ -122,10 +78,10 @@ impl<E: Engine, N: Note> Core<E, N> {
         let until =
             if timeout_ns == u64::MAX { NEVER } else { self.now().saturating_add(timeout_ns) };
         if !self.has_workers() || self.process != std::process::id() {
-            self.drive(until, || cell.phase.watch());
+            self.drive(until, Some(job), || cell.phase.is_answered());
             return Ok(cell.phase.is_answered());
         }
-        let bell = &self.bells.0[cell.bell.load(std::sync::atomic::Ordering::Relaxed) as usize];
+        let bell = &self.bells.0[cell.bell.load(Relaxed) as usize];
         let mut rope = locked(&bell.rope);
         while !cell.phase.watch() {
             let Some(left) = self.left(until) else { return Ok(false) };
@@ -152,24 +108,23 @@ impl<E: Engine, N: Note> Core<E, N> {
     }
 
     /// Sleeps until something is to be done, or `until`, unless `is_over`.
-    fn sleep(&self, rest: &Rest, until: u64, is_over: impl Fn() -> bool) {
+    fn sleep(&self, rest: &Rest, until: u64, job: Option<u32>, is_over: impl Fn() -> bool) {
         let Some(ns) = self.left(rest.until.min(until)) else { return };
-        let mut sleepers = locked(&self.gate.sleepers);
-        if is_over() || !self.inbox.arm(rest.rows, rest.is_closed) {
-            return;
-        }
-        *sleepers += 1;
-        sleepers = sleep(&self.gate.opened, sleepers, ns);
-        *sleepers -= 1;
+        let is_awake = || is_over() || !self.inbox.arm(rest.rows, rest.is_closed);
+        self.gate.sleep(job, ns, is_awake);
     }
 
-    /// Works until `is_over`, or the time is.
-    fn drive(&self, until: u64, is_over: impl Fn() -> bool) {
+    /// Works until `is_over`, when the job is answered if it is for one, or the time is.
+    fn drive(&self, until: u64, job: Option<u32>, is_over: impl Fn() -> bool) {
         let mut scratch = self.scratch();
         let pace = Pace { is_hurried: false, within_ns: u64::MAX };
         while !is_over() && self.left(until).is_some() {
             if let Step::Rest(rest) = self.step(&mut scratch, pace) {
-                self.sleep(&rest, until, &is_over);
+                // (A batch of another's ends about as soon as this thread would sleep.)
+                let awake = self.now().saturating_add(LINGER_NS).min(rest.until).min(until);
+                if !self.look_out(&rest, awake, &is_over) {
+                    self.sleep(&rest, until, job, &is_over);
+                }
             }
         }
         self.leave(scratch);
@@ -211,38 +166,45 @@ impl<E: Engine, N: Note> Core<E, N> {
 
     /// What a worker does until the queue has ended.
     pub(super) fn work(&self) {
+        crate::host::wake_on_time();
         let mut scratch = Scratch::default();
+        let mut punctual = Punctual::new(AWAKE_NS);
         let pace = Pace { is_hurried: false, within_ns: u64::MAX };
         loop {
             if let Step::Rest(rest) = self.step(&mut scratch, pace) {
                 if rest.is_over {
                     return self.gate.wake_all();
                 }
-                if !self.look_out(&rest) {
-                    // (Woken late by a timer, it would be late for the batch.)
-                    let early = match rest.until {
-                        NEVER => NEVER,
-                        until => until.saturating_sub(AWAKE.as_nanos() as u64),
-                    };
-                    self.sleep(&rest, early, || false);
+                let early = match self.is_watchful {
+                    true => punctual.early(rest.until),
+                    false => rest.until,
+                };
+                let soon = self.now() + AWAKE_NS;
+                let awake = if early <= soon { rest.until } else { soon };
+                if !self.look_out(&rest, awake, || false) {
+                    self.sleep(&rest, early, None, || false);
+                    punctual.woke(early, self.now());
                 }
             }
         }
     }
 
-    /// Looks for jobs before it comes to sleep, and lets others run meanwhile.
-    fn look_out(&self, rest: &Rest) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < AWAKE {
-            if self.inbox.has(rest.rows) || self.inbox.is_closed() != rest.is_closed {
+    /// Looks for jobs until then before it comes to sleep, with a pause between two looks.
+    /// Whether there is something to do.
+    fn look_out(&self, rest: &Rest, until: u64, is_over: impl Fn() -> bool) -> bool {
+        loop {
+            let has_room =
+                rest.is_full && self.busy.load(Relaxed) < self.options.settings.concurrency;
+            let is_closed = self.inbox.is_closed();
+            if has_room || self.inbox.has(rest.rows) || is_closed != rest.is_closed || is_over() {
                 return true;
             }
-            if rest.until != NEVER && self.left(rest.until).is_none() {
-                return true;
+            let now = self.now();
+            if now >= until || !self.is_watchful {
+                return now >= rest.until;
             }
-            std::thread::yield_now();
+            std::hint::spin_loop();
         }
-        false
     }
 
     /// Ends submissions. What waits then runs, when it drains, or is cancelled. May be
@@ -266,7 +228,7 @@ impl<E: Engine, N: Note> Core<E, N> {
             let waiting = self.sched.lock().policy.waiting();
             waiting == 0 && !self.inbox.has(1) && !self.is_busy()
         };
-        self.drive(until, is_over);
+        self.drive(until, None, is_over);
         Ok(is_over())
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Rest {
     /// or when so many rows more are there.
     pub(super) rows: u32,
     pub(super) is_closed: bool,
+    /// As many batches run as may: or when one has ended.
+    pub(super) is_full: bool,
     /// Nothing waits, and nothing comes any more.
     pub(super) is_over: bool,
 }
@@ -64,22 +66,6 @@ pub(super) struct Pace {
 /// Runs that fail for want of memory may go well later.
 fn is_passing(e: &Error) -> bool {
     matches!(e.kind(), Kind::OutOfMemory | Kind::OutOfBudget)
-}
-
-fn size_class(rows: u32) -> usize {
-    (rows.max(1).next_power_of_two().ilog2() as usize).min(15)
-}
-
-impl Sched {
-    /// What a batch of so many rows may take, by those before.
-    fn cost_ns(&self, rows: u64) -> u64 {
-        self.costs_ns[size_class(u32::try_from(rows).unwrap_or(u32::MAX >> 1))]
-    }
-
-    fn note_cost(&mut self, rows: u32, ns: u64) {
-        let cost = &mut self.costs_ns[size_class(rows)];
-        *cost = if *cost == 0 { ns } else { (*cost * 7 + ns) / 8 };
-    }
 }
 
 impl<E: Engine, N: Note> Core<E, N> {
@@ -101,9 +87,10 @@ impl<E: Engine, N: Note> Core<E, N> {
             }
             self.bells.ring(std::mem::take(&mut scratch.bells));
             self.busy.fetch_sub(1, Release);
-            if self.inbox.is_closed() || !self.has_workers() {
-                // (Those who wait for the end, or drive while they wait.)
-                self.gate.wake_all();
+            match self.inbox.is_closed() {
+                // (Those who wait for the end, too.)
+                true => self.gate.wake_all(),
+                false => self.gate.wake_answered(|job| self.is_answered(job)),
             }
         }
         step
@@ -120,11 +107,12 @@ impl<E: Engine, N: Note> Core<E, N> {
         let now = self.clock.ns(ticks);
         self.sort_out(sched, scratch, &taken, now);
         let is_hurried = pace.is_hurried || taken.is_closed;
-        let expected = sched.cost_ns(sched.policy.rows());
+        let rows = sched.costs.worth(sched.policy.rows());
+        let expected = sched.costs.ns(rows);
         let next = match sched.policy.next(now, is_hurried, expected) {
             Next::Run if expected > pace.within_ns => Step::Spent,
             Next::Run => {
-                let rows = sched.policy.take(|job| scratch.batch.push(job));
+                let rows = sched.policy.take(rows, |job| scratch.batch.push(job));
                 self.count(sched, scratch, rows, (ticks, now));
                 self.busy.fetch_add(1, Relaxed);
                 if sched.policy.running() < self.options.settings.concurrency {
@@ -132,10 +120,11 @@ impl<E: Engine, N: Note> Core<E, N> {
                 }
                 return (Step::Done, rows);
             }
-            Next::Wait(until, rows) => self.rest(sched, until, rows, &taken),
+            Next::Wait(until, rows) => Step::Rest(self.rest(sched, until, rows, &taken)),
             Next::Idle => {
                 let is_full = sched.policy.running() >= self.options.settings.concurrency;
-                self.rest(sched, NEVER, if is_full { u32::MAX } else { 1 }, &taken)
+                let rest = self.rest(sched, NEVER, if is_full { u32::MAX } else { 1 }, &taken);
+                Step::Rest(Rest { is_full, ..rest })
             }
         };
         if scratch.gone.is_empty() {
@@ -145,11 +134,12 @@ impl<E: Engine, N: Note> Core<E, N> {
         (Step::Done, 0)
     }
 
-    fn rest(&self, sched: &Sched, until: u64, rows: u32, taken: &Taken) -> Step {
+    fn rest(&self, sched: &Sched, until: u64, rows: u32, taken: &Taken) -> Rest {
         let waiting = sched.policy.waiting();
         self.meter.set_waiting(waiting);
         let is_closed = taken.is_closed;
-        Step::Rest(Rest { until, rows, is_closed, is_over: is_closed && waiting == 0 })
+        let is_over = is_closed && waiting == 0;
+        Rest { until, rows, is_closed, is_full: false, is_over }
     }
 
     /// Takes out what ends without a run.
@@ -194,10 +184,10 @@ impl<E: Engine, N: Note> Core<E, N> {
         let rows = batch.iter().map(|job| self.rows(*job)).sum();
         let together = if batch.is_empty() { Ok(()) } else { self.together(scratch, &batch, rows) };
         let took = self.now().saturating_sub(begun);
-        match together {
+        match &together {
             Ok(()) => {}
             // One of them, who must not fail the others.
-            Err(e) if batch.len() > 1 && !is_passing(&e) => {
+            Err(e) if batch.len() > 1 && !is_passing(e) => {
                 for job in &batch {
                     let alone = self.together(scratch, &[*job], self.rows(*job));
                     alone.unwrap_or_else(|e| self.failed(scratch, *job, e));
@@ -209,7 +199,13 @@ impl<E: Engine, N: Note> Core<E, N> {
         batch.retain(|job| !scratch.again.contains(job));
         self.close_books(scratch, rows, took);
         for job in &batch {
-            self.answer(scratch, *job);
+            match together.is_ok() && self.cells[*job as usize].is_plain() {
+                true => {
+                    scratch.good += 1;
+                    self.finish_job(scratch, *job, true);
+                }
+                false => self.answer(scratch, *job),
+            }
         }
         batch.clear();
         scratch.batch = batch;
@@ -276,7 +272,7 @@ impl<E: Engine, N: Note> Core<E, N> {
         let now = self.now();
         sched.policy.ended();
         if rows > 0 {
-            sched.note_cost(rows, took_ns);
+            sched.costs.note(rows, took_ns);
         }
         for (job, is_failure) in scratch.failed.drain(..) {
             match is_failure {
@@ -330,8 +326,14 @@ impl<E: Engine, N: Note> Core<E, N> {
             cell.phase.settle();
             telling::tell(|| note.tell(failed));
         }
+        self.finish_job(scratch, job, failed.is_none());
+    }
+
+    /// Whoever is to be told of a job's end was.
+    fn finish_job(&self, scratch: &mut Scratch, job: u32, is_good: bool) {
+        let cell = &self.cells[job as usize];
         let bell = cell.bell.load(Relaxed);
-        let answered = cell.phase.answer();
+        let answered = cell.phase.answer(is_good);
         if answered.is_watched {
             scratch.bells |= 1 << bell;
         }

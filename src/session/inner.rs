@@ -3,7 +3,7 @@
 use super::bind::CStrings;
 use super::recurrent::Pair;
 use super::{BoundInput, BoundOutput, SessionOptions};
-use crate::error::{self, Result};
+use crate::error::{self, Kind, Result};
 use crate::metrics::profile::Recorder;
 use crate::model::{InputSpec, Model, PortInfo, Specialisation, find_port, port};
 use crate::plan::{Program, State, Value};
@@ -234,6 +234,30 @@ impl Inner {
         }
     }
 
+    /// Why a graph may not fit the current shapes: they give a symbol two values. (Some
+    /// models call by one name what need not be the same.)
+    fn two_values(&self) -> Option<String> {
+        let mut first: Vec<(&str, usize, &str)> = Vec::new();
+        for (input, port) in self.inputs.iter().zip(self.model.inputs()) {
+            let (Some(shape), Some(dims)) = (&input.shape, &port.dims) else { continue };
+            for (dim, value) in dims.iter().zip(shape.iter()) {
+                let Some(symbol) = dim.symbol.as_deref() else { continue };
+                match first.iter().find(|(name, ..)| *name == symbol) {
+                    None => first.push((symbol, *value, &port.name)),
+                    Some((_, other, _)) if other == value => {}
+                    Some((_, other, from)) => {
+                        return Some(format!(
+                            "{symbol:?} is {other} in input {from:?} and {value} in input {:?}: \
+                             expected one value",
+                            port.name
+                        ));
+                    }
+                }
+            }
+        }
+        None
+    }
+
     /// Compiles for the current shapes.
     pub fn prepare(&mut self) -> Result<()> {
         if self.compiled.is_some() {
@@ -246,7 +270,13 @@ impl Inner {
                 _ => InputSpec::Run(input.shape.ok_or_else(|| open_dim(port))?),
             });
         }
-        let program = Program::of(&self.model, &Specialisation { inputs: specs })?;
+        let program = Program::of(&self.model, &Specialisation { inputs: specs });
+        let program = program.map_err(|e| match (e.kind(), self.two_values()) {
+            (Kind::InvalidModel | Kind::Unsupported | Kind::ShapeMismatch, Some(why)) => {
+                error::shape_mismatch(format!("{why} ({})", e.detail()))
+            }
+            _ => e,
+        })?;
         for pair in &self.pairs {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }

@@ -1248,6 +1248,9 @@ static void queues(void) {
     inferno_queue_options_init(&options.now, sizeof options.now);
     options.now.is_prepared = 2;
     REFUSED(inferno_queue_new(mlp, &options.now, &queue), INVALID_ARGUMENT, "is_prepared");
+    inferno_queue_options_init(&options.now, sizeof options.now);
+    options.now.is_delay_learned = -1;
+    REFUSED(inferno_queue_new(mlp, &options.now, &queue), INVALID_ARGUMENT, "is_delay_learned");
     CHECK_OK(inferno_queue_new(mlp, NULL, &queue));
     GROWN(inferno_job_options) job_options = {0};
     inferno_job_options_init(&job_options.now, sizeof job_options.now);

@@ -510,6 +510,7 @@ static void a_delay_brings_company(void) {
     inferno_queue_options options = defaults();
     options.workers = 1;
     options.max_delay_ns = 300000000;
+    options.is_delay_learned = 0;
     options.max_batch = 4;
     inferno_queue *queue = open_queue(model_mlp(), &options);
     inferno_job_options job_options = job_defaults();
@@ -535,6 +536,22 @@ static void a_delay_brings_company(void) {
     CHECK_OK(inferno_queue_get_metrics(queue, &metrics));
     CHECK(metrics.batches == 2 && metrics.wait_max_ns >= 300000000);
     CHECK_OK(inferno_job_free(job));
+    CHECK_OK(inferno_queue_free(queue));
+}
+
+/* By default a delay is learned: a job that comes alone does not wait for others. */
+static void a_lone_job_does_not_wait(void) {
+    inferno_queue_options options = defaults();
+    CHECK(options.is_delay_learned == 1);
+    options.workers = 1;
+    options.max_delay_ns = 60000000000;
+    inferno_queue *queue = open_queue(model_mlp(), &options);
+    for (unsigned i = 0; i < 20; i++) {
+        inferno_job *job = submit(queue, i, NULL);
+        CHECK_OK(inferno_job_wait(job, SOON));
+        CHECK(is_alone(job, i));
+        CHECK_OK(inferno_job_free(job));
+    }
     CHECK_OK(inferno_queue_free(queue));
 }
 
@@ -766,6 +783,7 @@ static void the_runtime_ends_queues(void) {
     inferno_queue_options options = defaults();
     options.workers = 1;
     options.max_delay_ns = 1000000000;
+    options.is_delay_learned = 0;
     inferno_queue *queue = open_queue(model_mlp(), &options);
     ends e = {0};
     inferno_job_options job_options = job_defaults();
@@ -795,6 +813,7 @@ int main(void) {
     RUN(priorities_go_first_and_producers_take_turns);
     RUN(many_producers);
     RUN(a_delay_brings_company);
+    RUN(a_lone_job_does_not_wait);
     RUN(shutdown_with_jobs_in_flight);
     RUN(the_breaker_opens_and_closes);
     if (getenv("CHECK_SLOW") == NULL) {

@@ -448,7 +448,7 @@ void queues() {
 
   auto driven = inferno::queue::create(
       model, inferno::queue_options().with_workers(1).with_concurrency(1).with_threads(1)
-                 .with_batches(4, std::chrono::microseconds(50)));
+                 .with_batches(4, std::chrono::microseconds(50)).with_learned_delay(false));
   CHECK(driven);
   auto job = driven->submit(zero, {1, 64});
   CHECK(job && job->wait() && digit(*job->output<float>(0)) == 0);

@@ -1,7 +1,20 @@
 //! Inferno through its C ABI, as far as queues need it.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr;
+
+unsafe extern "C" {
+    fn clock_gettime(clock: c_int, time: *mut [c_long; 2]) -> c_int;
+}
+
+/// Processor time of all threads so far, in nanoseconds.
+pub fn processor_ns() -> f64 {
+    const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
+    let mut time = [0; 2];
+    // SAFETY: seconds and nanoseconds, as on every 64-bit Linux.
+    assert_eq!(unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut time) }, 0);
+    time[0] as f64 * 1e9 + time[1] as f64
+}
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -38,6 +51,7 @@ pub struct QueueOptions {
     retries: u32,
     threads: u32,
     is_prepared: i32,
+    pub is_delay_learned: i32,
 }
 
 pub type Callback = unsafe extern "C" fn(*mut c_void, *mut c_void, c_int);
@@ -158,11 +172,11 @@ impl Api {
         options
     }
 
-    /// Rows of a batch, on average.
-    pub fn rows(&self, queue: Handle) -> f64 {
+    /// Batches so far, and their rows.
+    pub fn rows(&self, queue: Handle) -> (f64, f64) {
         let mut metrics = Metrics { struct_size: size_of::<Metrics>(), ..Metrics::default() };
         // SAFETY: as above.
         self.must(unsafe { (self.inferno_queue_get_metrics)(queue.0, &mut metrics) });
-        metrics.batch_rows as f64 / metrics.batches.max(1) as f64
+        (metrics.batches as f64, metrics.batch_rows as f64)
     }
 }

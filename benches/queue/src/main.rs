@@ -4,7 +4,7 @@
 mod host;
 mod ort;
 
-use host::{Api, Handle, Tensor};
+use host::{Api, Handle, Tensor, processor_ns};
 use ort::Ort;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
@@ -46,11 +46,12 @@ fn observation(number: usize) -> [f32; IN] {
     std::array::from_fn(|i| ((number * 31 + i * 17) % 97) as f32 / 48.0 - 1.0)
 }
 
-/// How often a second PRODUCERS threads do `work`, which says how much it did.
-fn per_second(spell: Duration, work: impl Fn(usize, &AtomicBool) -> u64 + Sync) -> f64 {
+/// How often a second PRODUCERS threads do `work`, which says how much it did, and what
+/// processor time each took, in nanoseconds.
+fn per_second(spell: Duration, work: impl Fn(usize, &AtomicBool) -> u64 + Sync) -> (f64, f64) {
     let (stop, done, barrier) =
         (AtomicBool::new(false), AtomicU64::new(0), Barrier::new(PRODUCERS + 1));
-    let mut took = Duration::ZERO;
+    let (mut took, mut busy_ns) = (Duration::ZERO, 0.0);
     std::thread::scope(|scope| {
         for number in 0..PRODUCERS {
             let (stop, done, barrier, work) = (&stop, &done, &barrier, &work);
@@ -60,12 +61,13 @@ fn per_second(spell: Duration, work: impl Fn(usize, &AtomicBool) -> u64 + Sync) 
             });
         }
         barrier.wait();
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), processor_ns());
         std::thread::sleep(spell);
         stop.store(true, Relaxed);
-        took = begun.elapsed();
+        (took, busy_ns) = (begun.elapsed(), processor_ns() - before);
     });
-    done.into_inner() as f64 / took.as_secs_f64()
+    let done = done.into_inner() as f64;
+    (done / took.as_secs_f64(), busy_ns / done)
 }
 
 /// A producer has so many jobs under way, and waits for the oldest.
@@ -152,9 +154,56 @@ fn latencies(api: &Api, queue: Handle, period: Duration, count: usize) -> Vec<u6
     all
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// The medians of rates and of what each cost.
+fn medians(all: &[(f64, f64)]) -> (f64, f64) {
+    (median(all.iter().map(|one| one.0)), median(all.iter().map(|one| one.1)))
+}
+
+/// How long a full batch takes, submitted and answered alone.
+fn batch_ns(api: &Api, queue: Handle, rows: u32) -> f64 {
+    let x = vec![observation(1); rows as usize].concat();
+    let input = Tensor::floats(rows.into(), IN as i64, x.as_ptr());
+    let one = |_| {
+        let (begun, mut job) = (Instant::now(), ptr::null_mut());
+        // SAFETY: as above.
+        unsafe {
+            api.must((api.inferno_queue_submit)(queue.get(), &input, 1, ptr::null(), &mut job));
+            api.must((api.inferno_job_wait)(job, u64::MAX));
+            api.must((api.inferno_job_free)(job));
+        }
+        begun.elapsed().as_nanos() as f64
+    };
+    median((0..200).map(one))
+}
+
+/// How long answers take of paced producers; their 99th percentile over the longest delay
+/// and one batch.
+fn latency(api: &Api, queue: Handle, asked: &Asked, is_learned: bool) -> f64 {
+    let full = batch_ns(api, queue, asked.batch);
+    let (rows, before) = (api.rows(queue), processor_ns());
+    let all = latencies(api, queue, Duration::from_millis(4), 1000);
+    let busy_ns = (processor_ns() - before) / all.len() as f64;
+    let at = |q: f64| all[((all.len() - 1) as f64 * q) as usize] as f64;
+    let over = at(0.99) / (asked.delay_ns as f64 + full);
+    let (batches, rows) = (api.rows(queue).0 - rows.0, api.rows(queue).1 - rows.1);
+    println!(
+        "latency: delay={} jobs={} rate={:.0}/s rows_a_batch={:.1} max_delay_ns={} batch_ns={full:.0} p50_ns={:.0} p99_ns={:.0} p999_ns={:.0} p99_over_bound={over:.2} cpu_ns_a_job={busy_ns:.0}",
+        if is_learned { "learned" } else { "fixed" },
+        all.len(),
+        PRODUCERS as f64 * 250.0,
+        rows / batches,
+        asked.delay_ns,
+        at(0.5),
+        at(0.99),
+        at(0.999),
+    );
+    over
 }
 
 fn main() {
@@ -166,14 +215,14 @@ fn main() {
     let (api, a) = (Api::load(library), asked());
     let ours = api.model(model);
     let theirs = (ort != "-").then(|| Ort::open(ort, model));
-    let queue = |workers: u32, batch: u32, delay_ns: u64| {
+    let queue = |workers: u32, batch: u32| {
         api.queue(ours, |o| {
-            (o.workers, o.max_batch, o.max_delay_ns) = (workers, batch, delay_ns);
+            (o.workers, o.max_batch) = (workers, batch);
             o.concurrency = a.concurrency;
             o.capacity = (2 * PRODUCERS * a.window.max(64)) as u32;
         })
     };
-    let (joined, single) = (queue(a.workers, a.batch, 0), queue(a.workers, 1, 0));
+    let (joined, single) = (queue(a.workers, a.batch), queue(a.workers, 1));
     let (mut with, mut without, mut runs) = (vec![], vec![], vec![]);
     for round in 0..=a.rounds {
         let through =
@@ -193,63 +242,45 @@ fn main() {
         if round > 0 {
             with.push(both[0]);
             without.push(both[1]);
-            runs.push(third.unwrap_or(f64::NAN));
+            runs.push(third.unwrap_or((f64::NAN, f64::NAN)));
         }
     }
-    let (with, without, runs) = (median(&mut with), median(&mut without), median(&mut runs));
+    let (with, without, runs) = (medians(&with), medians(&without), medians(&runs));
+    let (batches, rows) = api.rows(joined);
     println!(
-        "throughput: producers={PRODUCERS} window={} workers={} concurrency={} batched={with:.0}/s unbatched={without:.0}/s ort_threads={runs:.0}/s rows_a_batch={:.1}",
+        "throughput: producers={PRODUCERS} window={} workers={} concurrency={} batched={:.0}/s unbatched={:.0}/s ort_threads={:.0}/s rows_a_batch={:.1}",
         a.window,
         a.workers,
         a.concurrency,
-        api.rows(joined)
+        with.0,
+        without.0,
+        runs.0,
+        rows / batches,
     );
-    // A batch alone, as the queue runs it.
-    let waits = queue(1, a.batch, a.delay_ns);
-    let full = {
-        let mut all: Vec<f64> = (0..200)
-            .map(|_| {
-                let x = observation(1);
-                let rows = vec![x; a.batch as usize].concat();
-                let input = Tensor::floats(a.batch.into(), IN as i64, rows.as_ptr());
-                let (begun, mut job) = (Instant::now(), ptr::null_mut());
-                // SAFETY: as above.
-                unsafe {
-                    api.must((api.inferno_queue_submit)(
-                        waits.get(),
-                        &input,
-                        1,
-                        ptr::null(),
-                        &mut job,
-                    ));
-                    api.must((api.inferno_job_wait)(job, u64::MAX));
-                    api.must((api.inferno_job_free)(job));
-                }
-                begun.elapsed().as_nanos() as f64
-            })
-            .collect();
-        median(&mut all)
+    println!(
+        "processor: ns_a_job batched={:.0} unbatched={:.0} ort_threads={:.0}",
+        with.1, without.1, runs.1
+    );
+    let paced = |is_learned: bool| {
+        api.queue(ours, |o| {
+            (o.workers, o.max_batch, o.max_delay_ns) = (1, a.batch, a.delay_ns);
+            o.is_delay_learned = i32::from(is_learned);
+            o.capacity = (2 * PRODUCERS * 64) as u32;
+        })
     };
-    let late = latencies(&api, waits, Duration::from_millis(4), 1000);
-    let at = |q: f64| late[((late.len() - 1) as f64 * q) as usize] as f64;
-    let bound = a.delay_ns as f64 + full;
+    let (fixed, learned) = (paced(false), paced(true));
+    latency(&api, fixed, &a, false);
+    let over = latency(&api, learned, &a, true);
+    let (begun, before) = (Instant::now(), processor_ns());
+    std::thread::sleep(Duration::from_secs(5));
+    let idle = (processor_ns() - before) / begun.elapsed().as_nanos() as f64 * 100.0;
+    println!("idle: workers=2 idle_cpu_percent={idle:.4}");
     println!(
-        "latency: jobs={} rate={:.0}/s rows_a_batch={:.1} max_delay_ns={} batch_ns={full:.0} p50_ns={:.0} p99_ns={:.0} p999_ns={:.0}",
-        late.len(),
-        PRODUCERS as f64 * 250.0,
-        api.rows(waits),
-        a.delay_ns,
-        at(0.5),
-        at(0.99),
-        at(0.999)
+        "queue: vs_unbatched={:.2} vs_ort_threads={:.2} p99_over_bound={over:.2}",
+        with.0 / without.0,
+        with.0 / runs.0,
     );
-    println!(
-        "queue: vs_unbatched={:.2} vs_ort_threads={:.2} p99_over_bound={:.2}",
-        with / without,
-        with / runs,
-        at(0.99) / bound
-    );
-    for q in [joined, single, waits] {
+    for q in [joined, single, fixed, learned] {
         // SAFETY: as above.
         api.must(unsafe { (api.inferno_queue_free)(q.get()) });
     }

@@ -764,7 +764,7 @@ namespace InfernoAbi
     {
         /// <summary>Set by `inferno_queue_options_init`.</summary>
         public UIntPtr struct_size;
-        /// <summary>How long a job waits for others to make its batch full, in nanoseconds, counted from its submission.</summary>
+        /// <summary>How long a job waits at the most for others to make its batch full, in nanoseconds, counted from its submission.</summary>
         public ulong max_delay_ns;
         /// <summary>How long the breaker stays open, in nanoseconds.</summary>
         public ulong breaker_open_ns;
@@ -786,6 +786,8 @@ namespace InfernoAbi
         public uint threads;
         /// <summary>1: the sessions of all batch sizes are made with the queue, where no other dim of the inputs is open; 0: when they are first needed.</summary>
         public int is_prepared;
+        /// <summary>1: a batch waits shorter than `max_delay_ns` when jobs come so rarely that each could run on its own, or come no more: the queue learns the usual time between them.</summary>
+        public int is_delay_learned;
     }
 
     /// <summary>What a queue counted.</summary>

@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
-const SETTINGS: Settings = Settings { max_rows: 4, max_delay_ns: 100, concurrency: 2 };
+const SETTINGS: Settings =
+    Settings { max_rows: 4, max_delay_ns: 100, is_delay_learned: false, concurrency: 2 };
 
 fn job(producer: u64, level: u8, at: u64) -> Arrival {
     Arrival { producer, level, at, deadline: NEVER, rows: 1, key: 0 }
@@ -12,7 +13,7 @@ fn job(producer: u64, level: u8, at: u64) -> Arrival {
 
 fn taken(policy: &mut Policy) -> Vec<u32> {
     let mut all = Vec::new();
-    policy.take(|job| all.push(job));
+    policy.take(SETTINGS.max_rows, |job| all.push(job));
     all
 }
 
@@ -87,6 +88,39 @@ fn a_job_that_is_tried_again_rests_first() {
     assert_eq!(p.next(500, false, 0), Next::Run);
 }
 
+#[test]
+fn a_learned_delay_is_over_when_nobody_comes() {
+    let settings = Settings { max_delay_ns: 10_000, is_delay_learned: true, ..SETTINGS };
+    let mut p = Policy::new(settings, 64);
+    p.add(0, job(0, 1, 100_000));
+    assert_eq!(p.next(100_000, false, 50), Next::Run, "nothing is known yet");
+    taken(&mut p);
+    p.ended();
+    // A burst: jobs come every 10 ns.
+    (1..39).for_each(|at| p.add(at, job(at.into(), 1, 110_000 + u64::from(at) * 10)));
+    while p.waiting() > 2 {
+        assert_eq!(p.next(110_400, false, 50), Next::Run, "full");
+        taken(&mut p);
+        p.ended();
+    }
+    p.add(40, job(0, 1, 110_400));
+    let Next::Wait(until, 1) = p.next(110_401, false, 50) else { panic!("the next one is near") };
+    assert!((110_420..111_000).contains(&until), "{until}");
+    assert_eq!(p.next(until, false, 50), Next::Run, "the burst is over");
+    assert_eq!(p.next(110_401, false, 1), Next::Run, "runs of one keep up");
+}
+
+#[test]
+fn a_smaller_batch_leaves_the_rest() {
+    let mut p = Policy::new(SETTINGS, 8);
+    (0..3).for_each(|at| p.add(at, job(at.into(), 1, 0)));
+    let mut all = Vec::new();
+    assert_eq!(p.take(2, |job| all.push(job)), 2);
+    assert_eq!((all, p.waiting()), (vec![0, 1], 1));
+    p.add(3, Arrival { rows: 4, ..job(3, 2, 0) });
+    assert_eq!(p.take(2, |job| assert_eq!(job, 3)), 4, "the first job goes whole");
+}
+
 #[derive(Debug, Clone)]
 enum Turn {
     Add { producer: u64, level: u8, rows: u32, key: u64, deadline: Option<u64> },
@@ -158,9 +192,10 @@ impl Book {
 
 proptest! {
     #[test]
-    fn every_job_leaves_once_and_in_order(turns in turns()) {
+    fn every_job_leaves_once_and_in_order(turns in turns(), is_delay_learned in any::<bool>()) {
         const PLACES: usize = 32;
-        let mut policy = Policy::new(SETTINGS, PLACES);
+        let settings = Settings { is_delay_learned, ..SETTINGS };
+        let mut policy = Policy::new(settings, PLACES);
         let (mut book, mut free): (Book, Vec<u32>) = (Book::default(), (0..PLACES as u32).collect());
         let (mut now, mut running) = (0u64, 0u32);
         for turn in turns {
@@ -195,12 +230,13 @@ proptest! {
                 Next::Run => {
                     prop_assert!(running < SETTINGS.concurrency);
                     prop_assert!(
-                        rows >= SETTINGS.max_rows
+                        is_delay_learned
+                            || rows >= SETTINGS.max_rows
                             || now >= oldest.unwrap() + SETTINGS.max_delay_ns
                             || now + 10 >= deadline
                     );
                     let mut jobs = Vec::new();
-                    let rows = policy.take(|job| jobs.push(job));
+                    let rows = policy.take(SETTINGS.max_rows, |job| jobs.push(job));
                     book.batch(&jobs, rows);
                     free.extend(jobs);
                     running += 1;

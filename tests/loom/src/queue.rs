@@ -166,7 +166,7 @@ fn a_nudge_is_seen_before_a_sleep_or_wakes() {
 fn a_place_is_one_threads_at_a_time() {
     loom::model(|| {
         let places = places(2);
-        let free = Arc::new(Free::all(&places));
+        let free = Arc::new(Free::of(&places, 0..places.len() as u32));
         let turn = |free: &Free, places: &[Place], value: u32| {
             if let Ok(Some(index)) = free.take(places) {
                 places[index as usize].write(value);
@@ -196,7 +196,7 @@ fn a_place_is_one_threads_at_a_time() {
 fn every_place_ends_once() {
     loom::model(|| {
         let places = places(2);
-        let free = Arc::new(Free::all(&places));
+        let free = Arc::new(Free::of(&places, 0..places.len() as u32));
         let held = free.take(&places).unwrap().unwrap();
         let other = {
             let (free, places) = (free.clone(), places.clone());
@@ -226,7 +226,7 @@ fn of_an_answer_and_a_release_one_recycles() {
         };
         let begins = phase.begin();
         phase.settle();
-        let answered = phase.answer();
+        let answered = phase.answer(true);
         let (asked, is_free) = host.join().unwrap();
         assert!(answered.is_free ^ is_free);
         assert_eq!(asked == Cancel::Asked, !begins, "what begins was not cancelled");
@@ -243,7 +243,7 @@ fn who_waits_is_answered_or_seen() {
             thread::spawn(move || phase.watch())
         };
         assert!(phase.begin());
-        let is_watched = phase.answer().is_watched;
+        let is_watched = phase.answer(true).is_watched;
         assert!(waiter.join().unwrap() || is_watched);
     });
 }

@@ -17,16 +17,21 @@ mod panics;
 pub mod pool;
 #[path = "../../../src/queue"]
 pub mod queue {
+    mod apart;
     mod breaker;
     mod core;
+    mod costs;
     mod engine;
     mod free;
+    mod gate;
     mod inbox;
     mod job;
     mod lent;
     mod phase;
     mod policy;
+    mod punctual;
     mod rest;
+    mod shelves;
     mod step;
     mod telling;
     mod workers;

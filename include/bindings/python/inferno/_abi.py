@@ -535,6 +535,7 @@ inferno_queue_options._fields_ = [
     ("retries", c.c_uint32),
     ("threads", c.c_uint32),
     ("is_prepared", c.c_int32),
+    ("is_delay_learned", c.c_int32),
 ]
 
 inferno_queue_metrics._fields_ = [
