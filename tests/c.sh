@@ -10,7 +10,8 @@
 #   --valgrind     runs the programs under valgrind
 #   --jobs N       runs so many programs at a time (1)
 #
-# RUNNER is put before each program; CC is the compiler (cc). What compare.c compares with is in
+# RUNNER is put before each program; CC is the compiler (cc). A folder with inferno.dll has the programs
+# built for Windows. What compare.c compares with is in
 # target/reference, when tests/models/reference.py has written it: every folder of its index.txt.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -36,17 +37,24 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-out=$target/c-tests/$linkage
-mkdir -p "$out" || exit 2
 passed=0
 failed=0
+skipped=0
 limit=300
-if [ -n "$runner" ]; then
+suffix=
+if [ -f "$lib_dir/inferno.dll" ]; then
+    suffix=.exe
+    # Not slow, as checkers and emulators of processors are.
+    limit=1200
+elif [ -n "$runner" ]; then
     limit=3000
     export CHECK_SLOW=1
 fi
 
 wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
+
+out=$target/c-tests${suffix:+/windows}/$linkage
+mkdir -p "$out" || exit 2
 
 # Every function that the header declares must be called in bad_args.c; comments do not count.
 check_header() {
@@ -78,7 +86,13 @@ tally() { # name, checks, failures
 }
 
 # What to link: the library itself, and for the shared one a link under its soname to find it by.
-case $linkage in
+case $linkage$suffix in
+    shared.exe)
+        cp "$lib_dir/inferno.dll" "$out/" || exit 2
+        link=("$lib_dir/libinferno.dll.a" -static -lpthread) ;;
+    static.exe)
+        # What `--print native-static-libs` says.
+        link=("$lib_dir/libinferno.a" -static -lpthread -lkernel32 -lntdll -luserenv -lws2_32 -ldbghelp) ;;
     shared)
         library=$lib_dir/libinferno.so
         if [ ! -f "$library" ]; then echo "tests/c.sh: no $library" >&2; exit 2; fi
@@ -98,14 +112,14 @@ esac
 helper=$lib_dir/inferno-check
 archive=$lib_dir/libinferno.a
 for input in "$archive" src/check/*; do
-    if [ -f "$archive" ] && [ "$input" -nt "$helper" ]; then
+    if [ -z "$suffix" ] && [ -f "$archive" ] && [ "$input" -nt "$helper" ]; then
         "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -Iinclude src/check/inferno-check.c \
             -o "$helper" "$archive" -s -Wl,--gc-sections,-z,noexecstack \
             -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc || exit 2
         break
     fi
 done
-if [ -f "$helper" ] && [ $linkage = static ]; then
+if [ -z "$suffix" ] && [ -f "$helper" ] && [ $linkage = static ]; then
     ln -sfn "$(realpath "$helper")" "$out/inferno-check"
 fi
 
@@ -114,8 +128,9 @@ execute() { # label, program, arguments
     local label=$1 program=$2
     shift 2
     # shellcheck disable=SC2086
-    timeout -k 10 "$limit" $runner "$out/$program" "$@" >"$out/$label.log" 2>&1
+    timeout -k 10 "$limit" $runner "$out/$program$suffix" "$@" >"$out/$label.log" 2>&1
     echo $? >"$out/$label.code"
+    if [ -n "$suffix" ]; then sed -i 's/\r$//' "$out/$label.log"; fi
 }
 
 labels=()
@@ -133,6 +148,7 @@ collect() {
     for label in "${labels[@]}"; do
         code=$(cat "$out/$label.code" 2>/dev/null || echo none)
         counts=$(sed -n 's/^checks: \([0-9]*\) failures: \([0-9]*\)$/\1 \2/p' "$out/$label.log" | tail -1)
+        skipped=$((skipped + $(grep -c '^skipped: ' "$out/$label.log")))
         sed '/^checks: [0-9]* failures: [0-9]*$/d' "$out/$label.log"
         # shellcheck disable=SC2086
         tally "$label" ${counts:-0 0}
@@ -141,6 +157,11 @@ collect() {
             failed=$((failed + 1))
         fi
     done
+}
+
+# Whether a program is about what only Linux has.
+elsewhere() {
+    [ -n "$suffix" ] && grep -q '^ \* System: Linux' "tests/c/$1.c"
 }
 
 cases() {
@@ -153,8 +174,13 @@ if wanted header; then check_header; fi
 for source in tests/c/*.c; do
     name=$(basename "$source" .c)
     wanted "$name" || continue
+    if elsewhere "$name"; then
+        echo "skipped: $name: it is about what only Linux has"
+        skipped=$((skipped + 1))
+        continue
+    fi
     if ! "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -g -Iinclude -Itests/c "$source" \
-        -o "$out/$name" "${link[@]}"; then
+        -o "$out/$name$suffix" "${link[@]}"; then
         echo "$name: does not build"
         failed=$((failed + 1))
         continue
@@ -169,5 +195,6 @@ for source in tests/c/*.c; do
 done
 collect
 
+if [ $skipped -gt 0 ]; then echo "$skipped skipped"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -314,14 +314,13 @@ static void ignore_log(void *user_data, int32_t level, const char *module, const
 }
 
 static void *plain_alloc(void *user_data, size_t size_bytes, size_t alignment) {
-    void *block = NULL;
     (void)user_data;
-    return posix_memalign(&block, alignment < 16 ? 16 : alignment, size_bytes) == 0 ? block : NULL;
+    return aligned_new(alignment < 16 ? 16 : alignment, size_bytes);
 }
 
 static void plain_free(void *user_data, void *block, size_t size_bytes, size_t alignment) {
     (void)user_data, (void)size_bytes, (void)alignment;
-    free(block);
+    aligned_free(block);
 }
 
 static void plain_jobs(void *user_data, uint32_t count, inferno_job_function job, void *job_data) {

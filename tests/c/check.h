@@ -20,6 +20,7 @@
 #endif
 
 #include "inferno.h"
+#include "system.h"
 
 #include <ctype.h>
 #include <stdatomic.h>

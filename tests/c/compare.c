@@ -517,7 +517,7 @@ static int verdicts(const char *name) {
 static void own_cases(void) {
     float x[8] = {1, -2, 3, -4, 0.5f, 0.25f, 0, 8}, y[6];
     pb bytes = model_mlp();
-    REQUIRE(mkdir(scratch("one"), 0700) == 0);
+    REQUIRE(make_folder(scratch("one")) == 0);
     snprintf(target_folder, sizeof target_folder, "%s", scratch_folder);
     scratch_write("mlp.onnx", bytes.data, bytes.size);
     pb_free(&bytes);
@@ -560,13 +560,13 @@ static void own_stream(void) {
     snprintf(target_folder, sizeof target_folder, "%s", scratch_folder);
     scratch_write("sum.onnx", bytes.data, bytes.size);
     pb_free(&bytes);
-    REQUIRE(mkdir(scratch("stream"), 0700) == 0);
+    REQUIRE(make_folder(scratch("stream")) == 0);
     put_text("stream/case.txt", "model sum.onnx\nstate state state_out\nsteps 3\n");
     float sum[3] = {10, 20, 30};
     for (int k = 0; k < 3; k++) {
         char name[64];
         snprintf(name, sizeof name, "stream/step%d", k);
-        REQUIRE(mkdir(scratch(name), 0700) == 0);
+        REQUIRE(make_folder(scratch(name)) == 0);
         float x[3] = {(float)k, 1, 2};
         snprintf(name, sizeof name, "stream/step%d/x.bin", k);
         scratch_write(name, x, sizeof x);

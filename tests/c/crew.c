@@ -9,8 +9,9 @@
 #include "fixtures.h"
 #include "on_threads.h"
 
+#if HAS_FORK
 #include <sys/wait.h>
-#include <unistd.h>
+#endif
 
 enum { BATCH = 20000, MOST = BATCH * 16 };
 
@@ -136,6 +137,7 @@ static void sessions_share_the_helpers(void) {
     CHECK_OK(inferno_model_free(shared_model));
 }
 
+#if HAS_FORK
 /* A child has the sessions, and no helpers. */
 static void a_child_runs_alone(void) {
     inferno_model *model = load(model_mlp());
@@ -157,16 +159,21 @@ static void a_child_runs_alone(void) {
     CHECK_OK(inferno_session_free(session));
     CHECK_OK(inferno_model_free(model));
 }
+#endif
 
 int main(void) {
     RUN(the_same_bits);
     RUN(threads_come_when_asked_for_and_go);
     RUN(too_many_are_refused);
     RUN(sessions_share_the_helpers);
+#if HAS_FORK
     /* (Valgrind takes the stacks of helpers that a child does not have for lost blocks.) */
     if (getenv("CHECK_SLOW") == NULL) {
         RUN(a_child_runs_alone);
     }
+#else
+    SKIP(a_child_runs_alone, "there is no fork");
+#endif
     CHECK_OK(inferno_shutdown());
     return check_summary();
 }

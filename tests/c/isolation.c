@@ -2,6 +2,8 @@
  * Isolated loads: what is accepted, what is refused and with which words, and helpers that
  * misbehave. The helper is found beside the library or the program; tests/c.sh puts it there.
  *
+ * System: Linux
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 

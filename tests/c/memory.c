@@ -33,8 +33,8 @@ static void *give(void *user_data, size_t size, size_t alignment) {
         return NULL;
     }
     size_t before = alignment > sizeof(head) ? alignment : sizeof(head);
-    void *start = NULL;
-    if (posix_memalign(&start, alignment < 16 ? 16 : alignment, size + before) != 0) {
+    void *start = aligned_new(alignment < 16 ? 16 : alignment, size + before);
+    if (start == NULL) {
         return NULL;
     }
     char *block = (char *)start + before;
@@ -58,7 +58,7 @@ static void take_back(void *user_data, void *block, size_t size, size_t alignmen
     memset((char *)block - sizeof h, 0xdd, sizeof h);
     atomic_fetch_add(&live_blocks, -1);
     atomic_fetch_add(&live_bytes, -(long)size);
-    free((char *)block - h.before);
+    aligned_free((char *)block - h.before);
 }
 
 static const inferno_allocator allocator = {sizeof(inferno_allocator), &live_blocks, give,

@@ -7,10 +7,9 @@
 #include "check.h"
 #include "fixtures.h"
 #include "on_threads.h"
+#include "scratch.h"
 
-#include <dirent.h>
 #include <time.h>
-#include <unistd.h>
 
 static void nap(long milliseconds) {
     struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
@@ -284,8 +283,9 @@ static void by_the_host(void) {
 }
 
 static void to_a_file(void) {
-    char folder[] = "/tmp/inferno-metrics-XXXXXX", path[64], line[512];
-    REQUIRE(mkdtemp(folder) != NULL);
+    char folder[1024], path[1100], line[512];
+    snprintf(folder, sizeof folder, "%s", scratch("exported"));
+    REQUIRE(make_folder(folder) == 0);
     snprintf(path, sizeof path, "%s/inferno.prom", folder);
     inferno_subscription_options options = every(2, NULL, INFERNO_METRICS_DRIVER_HOST);
     uint64_t id = 0;
@@ -460,17 +460,6 @@ static void nobody_receives(void) {
 
 /* ---- All of it ends ----------------------------------------------------------------------- */
 
-static size_t descriptors(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    size_t count = 0;
-    REQUIRE(folder != NULL);
-    while (readdir(folder) != NULL) {
-        count++;
-    }
-    closedir(folder);
-    return count;
-}
-
 static void one_life(void) {
     told to = {0};
     inferno_subscription_options options = every(1, &to, INFERNO_METRICS_DRIVER_THREAD);
@@ -491,7 +480,7 @@ static void a_thousand_lives(void) {
     }
     inferno_memory_stats before = {.struct_size = sizeof before}, after = before;
     CHECK_OK(inferno_memory_get_stats(&before));
-    size_t open_files = descriptors();
+    int open_files = handles_here();
     int alive = threads_here();
     for (int i = 0; i < check_times(1000); i++) {
         one_life();
@@ -500,7 +489,7 @@ static void a_thousand_lives(void) {
     if (!CHECK(after.live_bytes == before.live_bytes)) {
         printf("live: %lld bytes more\n", (long long)(after.live_bytes - before.live_bytes));
     }
-    CHECK(descriptors() == open_files);
+    CHECK(handles_here() == open_files);
     CHECK(threads_here() == alive);
 }
 

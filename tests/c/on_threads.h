@@ -1,5 +1,5 @@
 /*
- * The same work on several threads, and how many there are. Include after check.h.
+ * The same work on several threads. Include after check.h.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -9,7 +9,6 @@
 
 #include "check.h"
 
-#include <dirent.h>
 #include <pthread.h>
 
 enum { THREADS = 4 };
@@ -23,18 +22,6 @@ static inline void on_threads(void *(*work)(void *)) {
     for (size_t i = 0; i < THREADS; i++) {
         CHECK(pthread_join(threads[i], NULL) == 0);
     }
-}
-
-/* Threads of this process. */
-static inline int threads_here(void) {
-    DIR *folder = opendir("/proc/self/task");
-    REQUIRE(folder != NULL);
-    int count = 0;
-    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        count += entry->d_name[0] != '.';
-    }
-    closedir(folder);
-    return count;
 }
 
 #endif

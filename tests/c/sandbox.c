@@ -2,6 +2,8 @@
  * The sandbox of inferno-check: what a process in it can no longer do. Each attempt has a process
  * of its own.
  *
+ * System: Linux
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 

@@ -10,8 +10,6 @@
 #include "check.h"
 
 #include <ftw.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static char scratch_folder[512];
 
@@ -30,9 +28,8 @@ static inline const char *scratch(const char *name) {
     static char paths[4][1024];
     static unsigned next;
     if (scratch_folder[0] == '\0') {
-        const char *base = getenv("TMPDIR");
         snprintf(scratch_folder, sizeof scratch_folder, "%s/inferno-c-XXXXXX",
-                 base != NULL && *base != '\0' ? base : "/tmp");
+                 temporary_folder());
         REQUIRE(mkdtemp(scratch_folder) != NULL);
         atexit(scratch_remove);
     }
