@@ -15,13 +15,13 @@
  * expected, and where. No panic, exception or abort leaves a call.
  *
  * "Threads: any" means: from any thread, at any time, several at once. Strings are UTF-8
- * and NUL-terminated. Struct arguments that begin with struct_size come from their *_init
- * function; bytes a library does not know must be zero.
+ * and NUL-terminated, paths too, on every system. Struct arguments that begin with
+ * struct_size come from their *_init function; bytes a library does not know must be zero.
  *
- * Call inferno_shutdown before dlclose; the shared object stays mapped. A process may end
- * at any time, in any way. The child of a fork may use and end all that its parent had but
- * threads of Inferno's, if no thread of the parent was inside a call; otherwise it may
- * only exec or _exit.
+ * Call inferno_shutdown before dlclose or FreeLibrary; the library stays mapped. A process
+ * may end at any time, in any way. The child of a fork may use and end all that its parent
+ * had but threads of Inferno's, if no thread of the parent was inside a call; otherwise it
+ * may only exec or _exit.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -277,7 +277,7 @@ typedef enum inferno_isolation {
    * otherwise does not count: dims and values were guesses. Then the model is
    * loaded here, from the bytes that were tried: external data is read a
    * second time and compared. It keeps accidents out, and is no proof that a
-   * model is harmless. Linux only.
+   * model is harmless. Linux only: elsewhere such a load is UNSUPPORTED.
    */
   INFERNO_ISOLATION_PROCESS = 1,
 } inferno_isolation;
@@ -1963,7 +1963,8 @@ enum inferno_status inferno_init(const struct inferno_runtime_options *options);
  * runtime may be started again afterwards.
  *
  * Call it before unloading the library: the shared object is linked
- * `nodelete`, so `dlclose` leaves it mapped.
+ * `nodelete`, so `dlclose` leaves it mapped, and on Windows the module that has the
+ * library in it is pinned, so `FreeLibrary` does.
  *
  * Threads: any, but no other thread of this user may be inside a call.
  * Errors: BUSY (inside a callback of metrics or of a queue).

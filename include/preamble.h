@@ -15,13 +15,13 @@
  * expected, and where. No panic, exception or abort leaves a call.
  *
  * "Threads: any" means: from any thread, at any time, several at once. Strings are UTF-8
- * and NUL-terminated. Struct arguments that begin with struct_size come from their *_init
- * function; bytes a library does not know must be zero.
+ * and NUL-terminated, paths too, on every system. Struct arguments that begin with
+ * struct_size come from their *_init function; bytes a library does not know must be zero.
  *
- * Call inferno_shutdown before dlclose; the shared object stays mapped. A process may end
- * at any time, in any way. The child of a fork may use and end all that its parent had but
- * threads of Inferno's, if no thread of the parent was inside a call; otherwise it may
- * only exec or _exit.
+ * Call inferno_shutdown before dlclose or FreeLibrary; the library stays mapped. A process
+ * may end at any time, in any way. The child of a fork may use and end all that its parent
+ * had but threads of Inferno's, if no thread of the parent was inside a call; otherwise it
+ * may only exec or _exit.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

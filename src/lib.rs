@@ -10,7 +10,7 @@
 //! between `ffi` and `kernels`; [`error`], [`log`],
 //! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
 //! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
-//! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, jobs, mapped files, the clock), `work`,
+//! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, jobs, files, the clock), `work`,
 //! `session/bind.rs` and `queue/lent.rs`, where the host's own buffers are. `tests/layers.rs`
 //! checks all three.
 //!

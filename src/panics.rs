@@ -52,6 +52,8 @@ fn message(payload: &(dyn Any + Send)) -> String {
 
 #[cfg(feature = "capi")]
 fn install() {
+    // (From now on the standard library calls into this one.)
+    crate::host::stay_loaded();
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {

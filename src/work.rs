@@ -212,7 +212,35 @@ mod priority {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod priority {
+    //! The same in the terms of Windows.
+
+    use windows_sys::Win32::Foundation::CloseHandle;
+    use windows_sys::Win32::System::Threading::{
+        GetCurrentThreadId, OpenThread, SetThreadPriority, THREAD_PRIORITY_BELOW_NORMAL,
+        THREAD_SET_INFORMATION,
+    };
+
+    pub(super) fn this_thread() -> i32 {
+        // SAFETY: it has no conditions.
+        unsafe { GetCurrentThreadId() }.cast_signed()
+    }
+
+    pub(super) fn low(id: i32) {
+        // SAFETY: they take numbers and a handle of ours; a thread that has ended has
+        // none, which changes nothing.
+        unsafe {
+            let thread = OpenThread(THREAD_SET_INFORMATION, 0, id.cast_unsigned());
+            if !thread.is_null() {
+                SetThreadPriority(thread, THREAD_PRIORITY_BELOW_NORMAL);
+                CloseHandle(thread);
+            }
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod priority {
     pub(super) fn this_thread() -> i32 {
         0

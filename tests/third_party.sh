@@ -10,8 +10,10 @@ list() {
     echo "Inferno's libraries hold these Rust crates, and Rust's own standard library"
     echo "(MIT OR Apache-2.0, https://github.com/rust-lang/rust):"
     echo
-    cargo tree --locked -e normal,no-proc-macro --prefix none -f '{p} | {l} | {r}' |
-        sed -e 's/ (\*)$//' | grep -v '^inferno-rt ' | LC_ALL=C sort -u
+    # (Windows needs a few more than Linux.)
+    cargo tree --locked --target x86_64-unknown-linux-gnu --target x86_64-pc-windows-gnu \
+        -e normal,no-proc-macro --prefix none -f '{p} | {l} | {r}' |
+        sed -e 's/ (\*)$//' | grep -v '^inferno-rt ' | grep . | LC_ALL=C sort -u
 }
 
 if [ "${1:-}" = --update ]; then

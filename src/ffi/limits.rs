@@ -82,7 +82,7 @@ pub enum inferno_isolation {
     /// otherwise does not count: dims and values were guesses. Then the model is
     /// loaded here, from the bytes that were tried: external data is read a
     /// second time and compared. It keeps accidents out, and is no proof that a
-    /// model is harmless. Linux only.
+    /// model is harmless. Linux only: elsewhere such a load is UNSUPPORTED.
     Process = 1,
 }
 

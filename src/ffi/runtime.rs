@@ -297,7 +297,8 @@ pub unsafe extern "C" fn inferno_init(options: *const inferno_runtime_options) -
 /// runtime may be started again afterwards.
 ///
 /// Call it before unloading the library: the shared object is linked
-/// `nodelete`, so `dlclose` leaves it mapped.
+/// `nodelete`, so `dlclose` leaves it mapped, and on Windows the module that has the
+/// library in it is pinned, so `FreeLibrary` does.
 ///
 /// Threads: any, but no other thread of this user may be inside a call.
 /// Errors: BUSY (inside a callback of metrics or of a queue).

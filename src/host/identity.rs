@@ -1,5 +1,6 @@
 //! Whether a file is the one that it was.
 
+use super::place;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +11,8 @@ pub struct Identity {
     path: String,
     size: u64,
     modified: Duration,
-    /// On Unix its device, its number, and when it was changed in whatever way: that
-    /// no program can set.
+    /// Its device, its number, and when it was changed in whatever way: on Unix no
+    /// program can set that, on Windows none does by copying a file.
     place: [u64; 4],
 }
 
@@ -28,22 +29,12 @@ impl Identity {
         let age = SystemTime::now().duration_since(modified).ok()?;
         let modified = modified.duration_since(UNIX_EPOCH).ok()?;
         let whole = about.is_file() && age > SETTLED;
-        whole.then(|| Identity { path, size: about.len(), modified, place: place(&about) })
+        let place = if whole { place::of(&path, &about)? } else { return None };
+        Some(Identity { path, size: about.len(), modified, place })
     }
 
     /// The file's whole path.
     pub fn path(&self) -> &str {
         &self.path
     }
-}
-
-#[cfg(unix)]
-fn place(about: &fs::Metadata) -> [u64; 4] {
-    use std::os::unix::fs::MetadataExt;
-    [about.dev(), about.ino(), about.ctime() as u64, about.ctime_nsec() as u64]
-}
-
-#[cfg(not(unix))]
-fn place(_: &fs::Metadata) -> [u64; 4] {
-    [0; 4]
 }

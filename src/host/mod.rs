@@ -4,13 +4,18 @@
 mod clock;
 mod identity;
 mod jobs;
+#[cfg(feature = "capi")]
+mod loaded;
 mod mapped;
 mod memory;
+mod place;
 mod reader;
 
 pub use clock::{Clock, wake_on_time};
 pub use identity::Identity;
 pub use jobs::{HostJobs, JobFn, RunFn};
+#[cfg(feature = "capi")]
+pub(crate) use loaded::stay_loaded;
 pub use mapped::MappedFile;
 pub use memory::{AllocFn, FreeFn, HostMemory};
 pub(crate) use reader::io_error;

@@ -90,9 +90,8 @@ impl Source<'_> {
             Source::Reader(_, reader) => reader.clone(),
         };
         let base = match self {
-            Source::Path(path) | Source::Reader(path, _) => {
-                path.rfind('/').map_or(String::new(), |end| path[..=end].to_owned())
-            }
+            Source::Path(path) => folder_of(path, FOLDER_ENDS),
+            Source::Reader(path, _) => folder_of(path, &['/']),
             Source::Memory(_) => String::new(),
         };
         let on_disk = matches!(self, Source::Path(_));
@@ -107,6 +106,14 @@ impl Source<'_> {
             was_read: Cell::new(false),
         }
     }
+}
+
+/// What ends a folder's name in a path of the system's.
+const FOLDER_ENDS: &[char] = if cfg!(windows) { &['/', '\\', ':'] } else { &['/'] };
+
+/// The folder of a file, with what ends it.
+fn folder_of(path: &str, ends: &[char]) -> String {
+    path.rfind(ends).map_or(String::new(), |end| path[..=end].to_owned())
 }
 
 /// A model's folder, for its external data.

@@ -11,7 +11,7 @@ use super::chunk::Kind;
 use super::class::{self, CLASSES, SMALL_MAX};
 use super::shard::Taken;
 use super::source::{self, SourceId};
-use super::{ledger, shard};
+use super::{ledger, mapping, shard};
 use std::cell::Cell;
 use std::ptr::null_mut;
 
@@ -50,7 +50,9 @@ struct Last;
 
 impl Drop for Last {
     fn drop(&mut self) {
-        ledger::leave();
+        if !mapping::is_ending() {
+            ledger::leave();
+        }
     }
 }
 

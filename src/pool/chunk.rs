@@ -124,6 +124,9 @@ pub(super) struct Slab {
 
 const _: () = assert!(size_of::<Slab>() == 32);
 const HEADER_UNITS: usize = Kind::Pages.units(size_of::<Chunk>());
+/// The bytes that the header takes of a chunk of either kind at the least: whole pages.
+#[cfg(windows)]
+pub(super) const HEADER_BYTES: usize = HEADER_UNITS * Kind::Pages.unit();
 const _: () = assert!(size_of::<Chunk>() <= Kind::Region.unit() && HEADER_UNITS < 64);
 /// Where the owners of blocks begin: what is before it is written at once.
 const OWNERS_UNIT: usize = offset_of!(Chunk, block_owners) / Kind::Pages.unit();
@@ -270,6 +273,11 @@ impl Body {
     /// How many units are resident, as far as the pool knows.
     pub(super) fn touched(&self) -> usize {
         self.touched.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether all units of a run are marked as in use.
+    pub(super) fn is_touched(&self, begin: usize, count: usize) -> bool {
+        words(begin, count).all(|(word, mask)| self.touched[word] & mask == mask)
     }
 
     /// Marks a run as in use; how many of its units were not before.

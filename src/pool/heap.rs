@@ -35,13 +35,13 @@ pub(super) fn is_pooled(layout: Layout) -> bool {
 /// Checkers of memory want to see every block: `INFERNO_POOL=0` is for them.
 #[cold]
 fn decide() -> bool {
-    #[cfg(unix)]
+    #[cfg(any(unix, windows))]
     // SAFETY: names and values are NUL-terminated.
     let off = unsafe {
         let value = libc::getenv(c"INFERNO_POOL".as_ptr());
         !value.is_null() && value.read() as u8 == b'0'
     };
-    #[cfg(not(unix))]
+    #[cfg(not(any(unix, windows)))]
     let off = false;
     let mode = if off { OFF } else { ON };
     match MODE.compare_exchange(UNKNOWN, mode, Ordering::Relaxed, Ordering::Relaxed) {

@@ -3,6 +3,8 @@
 use super::chunk::Kind;
 use super::ledger;
 use super::source::{self, SourceId};
+#[cfg(all(windows, not(miri)))]
+use super::windows as system;
 use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
@@ -18,7 +20,7 @@ pub(super) fn now() -> u64 {
 /// only: the address space of a region is theirs to spend.
 pub(super) fn map(source: SourceId, kind: Kind) -> *mut u8 {
     let chunk = match (source, kind) {
-        #[cfg(all(unix, not(miri)))]
+        #[cfg(all(any(unix, windows), not(miri)))]
         (SourceId::SYSTEM, _) => system::map(kind.bytes()),
         (_, Kind::Pages) => source::alloc(source, layout(kind), false),
         (_, Kind::Region) => null_mut(),
@@ -29,10 +31,25 @@ pub(super) fn map(source: SourceId, kind: Kind) -> *mut u8 {
     chunk
 }
 
+/// Makes fresh units usable; false when the system has no memory for them. Where the
+/// system gives pages as they are touched, they are usable already.
+///
+/// SAFETY: the units lie in a chunk from `map` with this source, and are the caller's.
+pub(super) unsafe fn commit(source: SourceId, units: *mut u8, bytes: usize) -> bool {
+    #[cfg(all(windows, not(miri)))]
+    if source == SourceId::SYSTEM {
+        ledger::count_source_call();
+        // SAFETY: by this function's contract.
+        return unsafe { system::commit(units, bytes) };
+    }
+    let _ = (source, units, bytes);
+    true
+}
+
 /// SAFETY: `chunk` came from `map` with these, and nothing points into it.
 pub(super) unsafe fn unmap(source: SourceId, kind: Kind, chunk: *mut u8) {
     ledger::count_source_call();
-    #[cfg(all(unix, not(miri)))]
+    #[cfg(all(any(unix, windows), not(miri)))]
     if source == SourceId::SYSTEM {
         // SAFETY: by this function's contract.
         return unsafe { system::unmap(chunk, kind.bytes()) };
@@ -58,7 +75,12 @@ pub(super) unsafe fn purge(run: *mut u8, bytes: usize) {
             libc::madvise(run.add(before).cast(), bytes, libc::MADV_DONTNEED);
         }
     }
-    #[cfg(not(all(target_os = "linux", not(miri))))]
+    #[cfg(all(windows, not(miri)))]
+    // SAFETY: by this function's contract.
+    unsafe {
+        ledger::count_source_call();
+        system::decommit(run, bytes);
+    }
     let _ = (run, bytes);
 }
 
@@ -67,6 +89,16 @@ pub(super) unsafe fn purge(run: *mut u8, bytes: usize) {
 fn whole_pages(at: usize, bytes: usize, page: usize) -> (usize, usize) {
     let before = at.next_multiple_of(page) - at;
     (before, bytes.saturating_sub(before) / page * page)
+}
+
+/// Whether the process is ending, so that no lock may be waited for and nothing needs to
+/// be given back.
+#[inline]
+pub(super) fn is_ending() -> bool {
+    #[cfg(all(windows, not(miri)))]
+    return system::is_ending();
+    #[cfg(not(all(windows, not(miri))))]
+    false
 }
 
 fn layout(kind: Kind) -> Layout {

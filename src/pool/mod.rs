@@ -108,6 +108,8 @@ mod reserve;
 mod scope;
 mod shard;
 mod source;
+#[cfg(all(windows, not(miri)))]
+mod windows;
 
 pub use account::{Account, Charge, Stats, expect, set_budget, stats};
 pub use balance::{Budget, UNBOUNDED};

@@ -102,6 +102,9 @@ pub(super) fn take(shard: usize, source: SourceId, class: usize, want: usize) ->
 /// SAFETY: each block was taken from a shard with this class, and belongs to
 /// the caller; each holds the next one's address, the last one NULL.
 pub(super) unsafe fn give(mut block: *mut u8, class: usize) {
+    if mapping::is_ending() {
+        return;
+    }
     while !block.is_null() {
         // SAFETY: a chunk's head does not change while it has blocks in use.
         let shard = unsafe { (*Kind::Pages.chunk_of(block)).head.shard };
@@ -141,6 +144,9 @@ pub(super) fn take_run(shard: usize, source: SourceId, kind: Kind, bytes: usize)
 /// SAFETY: `block` was taken by `take_run` with this kind and size, and is the
 /// caller's.
 pub(super) unsafe fn give_run(block: *mut u8, kind: Kind, bytes: usize) {
+    if mapping::is_ending() {
+        return;
+    }
     // SAFETY: a chunk's head does not change while it has blocks in use; the
     // lock is held.
     unsafe {
@@ -334,7 +340,8 @@ impl Shard {
         }
     }
 
-    /// Where a run begins that was just taken.
+    /// Where a run begins that was just taken, or NULL: there is no memory for it, and it
+    /// was given back.
     unsafe fn begin(
         &mut self,
         chunk: *mut Chunk,
@@ -344,10 +351,17 @@ impl Shard {
     ) -> *mut u8 {
         // SAFETY: a chunk of this shard.
         unsafe {
+            let (run, bytes) = (Chunk::unit(chunk, kind, unit), units * kind.unit());
+            if !(*chunk).body.is_touched(unit, units)
+                && !mapping::commit((*chunk).head.source, run, bytes)
+            {
+                (*chunk).body.give(unit, units);
+                return null_mut();
+            }
             let fresh = (*chunk).body.touch(unit, units);
             self.took_fresh |= fresh > 0;
             COMMITTED.fetch_add(fresh * kind.unit(), Ordering::Relaxed);
-            Chunk::unit(chunk, kind, unit)
+            run
         }
     }
 

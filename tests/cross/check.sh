@@ -1,0 +1,26 @@
+# Sourced by tests/cross.sh: type-checks the library where nothing here can run it; `--only TRIPLE` for
+# one. What is checked is Rust: tract's assembly is assembled where clang can, and nothing is linked.
+# shellcheck shell=bash
+
+need_rust_sources
+need clang-14 clang-14
+need llvm-ar-14 llvm-14
+
+# Clang is a cross compiler for all of them; what is assembled needs no system headers.
+export AR=llvm-ar-14 CC=clang-14
+# (Apple's is asked for otherwise.)
+mkdir -p "$out/sdk" || exit 1
+export SDKROOT=$out/sdk
+
+for triple in i686-unknown-linux-gnu armv7-unknown-linux-gnueabihf aarch64-unknown-linux-gnu \
+    x86_64-apple-darwin aarch64-apple-darwin aarch64-apple-ios aarch64-linux-android \
+    x86_64-pc-windows-gnu aarch64-pc-windows-gnullvm; do
+    wanted "$triple" || continue
+    echo "check $triple"
+    if cross_cargo "$triple" check --lib >"$out/$triple.log" 2>&1; then
+        tally "$triple" 1 0
+    else
+        grep -E '^(error|warning: unused)' -A 6 "$out/$triple.log" | head -n 30
+        tally "$triple" 0 1
+    fi
+done
