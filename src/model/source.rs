@@ -116,6 +116,12 @@ fn folder_of(path: &str, ends: &[char]) -> String {
     path.rfind(ends).map_or(String::new(), |end| path[..=end].to_owned())
 }
 
+/// Whether a part of a path names something: Windows leaves out the dots and spaces that
+/// it ends in.
+fn is_name(part: &str) -> bool {
+    !part.trim_end_matches(['.', ' ']).is_empty()
+}
+
 /// A model's folder, for its external data.
 pub(super) struct Folder {
     reader: Arc<dyn Reader>,
@@ -207,7 +213,7 @@ impl Folder {
         let inside = !location.is_empty()
             && location
                 .split(['/', '\\'])
-                .all(|part| !part.is_empty() && part != ".." && !part.contains(':'))
+                .all(|part| (part == "." || is_name(part)) && !part.contains(':'))
             && !location.contains('\0');
         if !inside {
             return Err(error::invalid_model(format!(
@@ -278,7 +284,7 @@ mod tests {
         assert_eq!(folder.read("w.bin", 1, None).unwrap(), [2, 3, 4]);
         assert!(folder.read("w.bin", 3, Some(2)).is_err());
         assert!(folder.read("w.bin", u64::MAX, Some(2)).is_err());
-        for bad in ["../secret", "/etc/passwd", "a/../../secret", "", "C:x", "a//b"] {
+        for bad in ["../secret", "/etc/passwd", "a/../../secret", "", "C:x", "a//b", ".. /secret"] {
             assert!(folder.read(bad, 0, None).is_err(), "{bad}");
         }
         #[cfg(unix)]
