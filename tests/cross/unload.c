@@ -29,6 +29,7 @@ static void check(int held, const char *what) {
 
 /* Where the library was. */
 static void *one_life(const char *path) {
+    const inferno_symbol_value batch = {"batch", 8};
     inferno_session_options options;
     inferno_model *model = NULL;
     inferno_session *session = NULL;
@@ -39,6 +40,8 @@ static void *one_life(const char *path) {
     }
     CHECK_OK(CALL(inferno_init)(NULL));
     CHECK_OK(CALL(inferno_session_options_init)(&options, sizeof options));
+    options.symbols = &batch;
+    options.symbol_count = 1;
     options.threads = 2;
     CHECK_OK(CALL(inferno_model_load_default)(&model));
     CHECK_OK(CALL(inferno_session_new)(model, &options, &session));
