@@ -4,6 +4,8 @@
 //! set by [`for_isa`]. All operations are exact or correctly rounded, lane by
 //! lane, so all instruction sets give the same bits.
 
+use super::fused;
+
 /// Floats in one value.
 pub(super) const WIDTH: usize = 16;
 
@@ -250,7 +252,7 @@ impl Lanes for Scalar {
     }
     #[inline(never)]
     fn mul_add(self, y: Scalar, z: Scalar) -> Scalar {
-        Scalar(std::array::from_fn(|i| self.0[i].mul_add(y.0[i], z.0[i])))
+        Scalar(std::array::from_fn(|i| fused(self.0[i], y.0[i], z.0[i])))
     }
     #[inline(never)]
     fn sqrt(self) -> Scalar {
@@ -312,7 +314,7 @@ impl Lanes for Scalar {
     }
     #[inline(never)]
     fn polynomial(self, coefficients: &[f32]) -> Scalar {
-        let of = |x: f32| coefficients[1..].iter().fold(coefficients[0], |s, c| s.mul_add(x, *c));
+        let of = |x: f32| coefficients[1..].iter().fold(coefficients[0], |s, c| fused(s, x, *c));
         self.map(of)
     }
     #[inline(never)]

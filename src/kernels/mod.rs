@@ -37,6 +37,7 @@ mod deferred;
 mod depthwise;
 mod each;
 mod floats;
+mod fused;
 mod gemm;
 mod image;
 mod isa;
@@ -72,6 +73,7 @@ pub use cells::{Cell, Outputs, Sequence, Weights, recur};
 pub use copy::{MOST_AXES, permute};
 pub use depthwise::Depthwise;
 pub use floats::{Blob, Collected, Floats, Shared, collected, known, placed};
+pub use fused::fused;
 pub use gemm::{Gemm, Matmul, Panel, Pieces, RELU, Windows, gemm};
 pub use image::{
     BLOCK, Blend, Pairs, Pixel, Plane, Rows, Span, fill, join, join_bytes, mix, sum_rows,

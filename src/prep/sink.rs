@@ -2,7 +2,7 @@
 
 use super::fit::Axis;
 use super::image::{Layout, Target};
-use crate::kernels::{BLOCK, Blend, Isa, Plane, Span, fill, join, join_bytes};
+use crate::kernels::{BLOCK, Blend, Isa, Plane, Span, fill, fused, join, join_bytes};
 
 /// From a byte's value to an element, by channel: value · factor + bias.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,7 +17,7 @@ impl Norm {
     pub(super) const NONE: Norm = Norm { planes: [0; 3], factor: [1.0; 3], bias: [0.0; 3] };
 
     fn of(&self, channel: usize, value: f32) -> f32 {
-        value.mul_add(self.factor[channel], self.bias[channel])
+        fused(value, self.factor[channel], self.bias[channel])
     }
 
     fn blend(&self, channel: usize, part: f32) -> Blend {

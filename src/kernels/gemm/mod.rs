@@ -10,6 +10,7 @@
 
 use super::isa::Isa;
 use super::pack::{PANEL, Packed, PackedRef, assert_within, extent};
+use crate::kernels::fused;
 
 mod matmul;
 #[cfg(target_arch = "aarch64")]
@@ -174,7 +175,7 @@ impl Job<'_> {
             for j in 0..self.n {
                 let column = |p: usize| self.b[j / PANEL * self.panel + p * self.line + j % PANEL];
                 let start = self.bias.map_or(0.0, |bias| bias[j]);
-                let sum = (0..k).fold(start, |sum, p| row(p).mul_add(column(p), sum));
+                let sum = (0..k).fold(start, |sum, p| fused(row(p), column(p), sum));
                 let sum = self.residual.map_or(sum, |(from, stride)| sum + from[i * stride + j]);
                 let sum = self.clamp.map_or(sum, |bounds| within(sum, bounds));
                 self.c.row(i, self.ldc, self.n)[j] = sum;
