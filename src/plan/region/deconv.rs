@@ -154,17 +154,12 @@ impl Deconv {
                 self.beside(isa, x, residual, first, y);
             });
         }
-        let (len, row, cost) = (self.geometry.outputs(), to[1] * filters, cost / self.batch as u64);
-        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
+        let (len, rows) = (self.geometry.outputs(), [to[1] * filters, stride[0]]);
+        let images = self.geometry.images(self.batch, reads.get(0), y);
+        team.images(cost, (self.batch, images), rows, |scratch, (at, x), first, y| {
             let residual = residual.map(|all| &all[at * len..][..len]);
-            let done = team.rows(cost, y, [row, stride[0]], |scratch, first, y| {
-                self.overlapping(isa, x, first, residual, y, scratch);
-            })?;
-            if !done {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+            self.overlapping(isa, x, first, residual, y, scratch);
+        })
     }
 
     /// Rows of all images, from the `first`th on; what one makes lies in as many as the

@@ -73,19 +73,12 @@ impl Depthwise {
     ) -> Result<bool> {
         let residual = self.tail.residual.map(|at| reads.get(at));
         let (len, row) = (self.geometry.outputs(), self.geometry.to[1] * self.geometry.filters);
-        for (at, (x, y)) in self.geometry.images(self.batch, reads.get(0), y).enumerate() {
-            let residual = residual.map(|all| &all[at * len..(at + 1) * len]);
-            // (Of other images than the first, there are as many rows.)
-            let least = self.geometry.rows_above();
-            let done = team.rows(cost / self.batch as u64, y, [row, least], |_, first, y| {
-                let residual = residual.map(|all| &all[first * row..first * row + y.len()]);
-                self.image(isa, x, residual, first, y);
-            })?;
-            if !done {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let images = self.geometry.images(self.batch, reads.get(0), y);
+        let rows = [row, self.geometry.rows_above()];
+        team.images(cost, (self.batch, images), rows, |_, (at, x), first, y| {
+            let residual = residual.map(|all| &all[at * len + first * row..][..y.len()]);
+            self.image(isa, x, residual, first, y);
+        })
     }
 
     /// The rows `y` of an image, from the `from_row`th on, in blocks that what comes
@@ -149,17 +142,11 @@ impl Pool {
         cost: u64,
         team: &mut Team,
     ) -> Result<bool> {
-        let row = self.geometry.to[1] * self.geometry.channels;
-        for (x, y) in self.geometry.images(self.batch, reads.get(0), y) {
-            let rows = [row, self.geometry.rows_above()];
-            let done = team.rows(cost / self.batch as u64, y, rows, |_, first, y| {
-                self.image(isa, x, first, y);
-            })?;
-            if !done {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let rows = [self.geometry.to[1] * self.geometry.channels, self.geometry.rows_above()];
+        let images = self.geometry.images(self.batch, reads.get(0), y);
+        team.images(cost, (self.batch, images), rows, |_, (_, x), first, y| {
+            self.image(isa, x, first, y);
+        })
     }
 
     pub(super) fn run(&self, isa: Isa, reads: &Mapped, y: &mut [f32]) {

@@ -237,16 +237,23 @@ impl Op {
                 self.rows(isa, x, mask, y);
             }
             Op::Pairwise(pairwise) => pairwise.run(isa, reads, y, in_place),
-            Op::SoftmaxStrided(dims) => match in_place {
-                true => kernels::softmax_strided_in_place(isa, *dims, y),
-                false => kernels::softmax_strided(isa, *dims, reads.get(0), y),
-            },
+            Op::SoftmaxStrided(dims) => {
+                softmax_of_columns(isa, *dims, (!in_place).then(|| reads.get(0)), y);
+            }
             Op::Reduce { op, dims } => kernels::reduce(isa, *op, *dims, reads.get(0), y),
             Op::Permute { dims, axes } => kernels::permute(dims, axes, reads.get(0), y),
             Op::Moves(moves) => moves.run(reads, y),
             Op::Recur(layer) => layer.run(isa, reads, writes),
             Op::Quant(_) => unreachable!("done above"),
         }
+    }
+}
+
+/// The softmax of `x`, or in its place, along the second of three dims.
+pub(super) fn softmax_of_columns(isa: Isa, dims: [usize; 3], x: Option<&[f32]>, y: &mut [f32]) {
+    match x {
+        Some(x) => kernels::softmax_strided(isa, dims, x, y),
+        None => kernels::softmax_strided_in_place(isa, dims, y),
     }
 }
 

@@ -151,16 +151,10 @@ impl Layer {
         // Rows of a product go together, as many as a tile has.
         let w = &self.integers.windows;
         let least = w.rows_above().max(if w.to[1] == 1 { 6 } else { 1 });
-        for (of, y) in self.images(self.operands(reads), y) {
-            let cost = cost / self.batch as u64;
-            let done = team.rows(cost, y, [row, least], |scratch, first, y| {
-                self.rows(isa, of, [first, y.len() / row], scratch, y);
-            })?;
-            if !done {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let images = (self.batch, self.images(self.operands(reads), y));
+        team.images(cost, images, [row, least], |scratch, (_, of), first, y| {
+            self.rows(isa, of, [first, y.len() / row], scratch, y);
+        })
     }
 
     /// So many rows of windows of an image, from the `first`th on.

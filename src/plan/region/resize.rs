@@ -73,14 +73,10 @@ impl Resize {
         cost: u64,
         team: &mut Team,
     ) -> Result<bool> {
-        let ([_, to], cost) = (self.lines(), cost / self.batch as u64);
-        for (x, y) in self.images(reads.get(0), y) {
-            let some = |row: &mut [f32], first, y: &mut [f32]| self.some(isa, x, first, y, row);
-            if !team.rows(cost, y, [to, 1], some)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let ([_, to], images) = (self.lines(), self.images(reads.get(0), y));
+        team.images(cost, (self.batch, images), [to, 1], |row, (_, x), first, y| {
+            self.some(isa, x, first, y, row);
+        })
     }
 
     /// Rows of an image's result, from the `first`th on.

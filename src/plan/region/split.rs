@@ -6,7 +6,7 @@
 //! so the answers have the same bits however many threads there are.
 
 use super::memory::Mapped;
-use super::ops::Op;
+use super::ops::{Op, softmax_of_columns};
 use super::{MOST_WRITES, Region, Step};
 use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
@@ -165,6 +165,26 @@ impl Team {
             (*part, rest) = ((from, own), after);
         }
         self.each(cost, &mut parts[..count], |scratch, (first, y)| work(scratch, *first, y))?;
+        Ok(true)
+    }
+
+    /// As [`Team::rows`], of so many images, one after the other: `work` is called with an
+    /// image and its number, too. False when there are too few rows in one.
+    pub(super) fn images<'a, X: Copy + Sync>(
+        &mut self,
+        cost: u64,
+        (count, images): (usize, impl Iterator<Item = (X, &'a mut [f32])>),
+        rows: [usize; 2],
+        work: impl Fn(&mut [f32], (usize, X), usize, &mut [f32]) + Sync,
+    ) -> Result<bool> {
+        let cost = cost / count as u64;
+        for (at, (x, y)) in images.enumerate() {
+            let done =
+                self.rows(cost, y, rows, |scratch, first, y| work(scratch, (at, x), first, y))?;
+            if !done {
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 
@@ -334,13 +354,7 @@ impl Op {
                 let (x, row) = ((!in_place).then(|| reads.get(0)), n * inner);
                 team.rows(cost, y, [row, 1], |_, first, y| {
                     let dims = [y.len() / row, *n, *inner];
-                    match x {
-                        Some(x) => {
-                            let x = &x[first * row..][..y.len()];
-                            kernels::softmax_strided(isa, dims, x, y);
-                        }
-                        None => kernels::softmax_strided_in_place(isa, dims, y),
-                    }
+                    softmax_of_columns(isa, dims, x.map(|x| &x[first * row..][..y.len()]), y);
                 })?
             }
             Op::Permute { .. } | Op::Moves(_) | Op::Recur(_) => false,
