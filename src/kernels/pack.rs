@@ -27,9 +27,7 @@ impl std::fmt::Debug for Packed {
 impl Packed {
     /// Packs the matrix whose element at row `p`, column `j` is `at(p, j)`.
     pub fn new(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Result<Packed> {
-        let mut lines = room(k, n)?;
-        write(k, n, at, lines.floats_mut());
-        Ok(Packed { k, n, floats: lines.into() })
+        Packed::written(k, n, |to| write(k, n, at, to))
     }
 
     /// The same when it is [finished](Packed::pack), of what `floats` has then: until
@@ -68,9 +66,7 @@ impl Packed {
         row_stride: usize,
         col_stride: usize,
     ) -> Result<Packed> {
-        let mut lines = room(k, n)?;
-        pack_into(Isa::best(), k, n, data, row_stride, col_stride, lines.floats_mut());
-        Ok(Packed { k, n, floats: lines.into() })
+        Packed::written(k, n, |to| pack_into(Isa::best(), k, n, data, row_stride, col_stride, to))
     }
 
     /// A matrix that `pack` writes when it is [finished](Packed::pack), over the zeros

@@ -30,13 +30,8 @@ pub(super) fn typed(mut source: InferenceModel) -> TractResult<TypedModel> {
     order.extend(unread);
     for id in order {
         work::check()?;
-        let outlets = match pair(&source.nodes[id], &mut target, &mapping) {
-            Ok(None) => infer(&mut source, id, &target, &mapping)
-                .and_then(|()| node(&source, &source.nodes[id], &mut target, &mapping)),
-            Ok(Some(outlets)) => Ok(outlets),
-            Err(e) => Err(e),
-        };
-        let outlets = outlets.with_context(|| format!("typing {}", source.nodes[id]))?;
+        let outlets = outlets(&mut source, id, &mut target, &mapping)
+            .with_context(|| format!("typing {}", source.nodes[id]))?;
         for (slot, outlet) in outlets.into_iter().enumerate() {
             mapping.insert(OutletId::new(id, slot), outlet);
             if let Some(label) = source.outlet_label(OutletId::new(id, slot)) {
@@ -51,6 +46,26 @@ pub(super) fn typed(mut source: InferenceModel) -> TractResult<TypedModel> {
     target.outputs = source.outputs.iter().map(at).collect::<TractResult<_>>()?;
     target.properties.clone_from(&source.properties);
     Ok(target)
+}
+
+/// Types a node: says where what it gives is.
+fn outlets(
+    source: &mut InferenceModel,
+    id: usize,
+    target: &mut TypedModel,
+    mapping: &HashMap<OutletId, OutletId>,
+) -> TractResult<TVec<OutletId>> {
+    let outlets = match pair(&source.nodes[id], target, mapping)? {
+        Some(outlets) => outlets,
+        None => {
+            infer(source, id, target, mapping)?;
+            node(source, &source.nodes[id], target, mapping)?
+        }
+    };
+    for outlet in &outlets {
+        target.outlet_fact(*outlet)?.consistent()?;
+    }
+    Ok(outlets)
 }
 
 /// Notes what a node gives, by what the typed graph says of its inputs.
@@ -99,11 +114,7 @@ fn node(
         });
         return constants.collect();
     }
-    let outlets = node.op.to_typed(source, node, target, mapping)?;
-    for outlet in &outlets {
-        target.outlet_fact(*outlet)?.consistent()?;
-    }
-    Ok(outlets)
+    node.op.to_typed(source, node, target, mapping)
 }
 
 /// A constant, whether there is one of the same value or not.
@@ -149,7 +160,6 @@ fn pair(
     for (output, outlet) in node.outputs.iter().zip(&outlets) {
         let got = InferenceFact::from(target.outlet_fact(*outlet)?);
         output.fact.clone().unify_with(&got)?;
-        target.outlet_fact(*outlet)?.consistent()?;
     }
     Ok(Some(outlets))
 }

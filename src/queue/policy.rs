@@ -11,7 +11,6 @@
 //!   learned delay is over as soon as no company is to be expected (`company`).
 //! - **Deadlines.** A job whose deadline passes before its turn does not run.
 //!
-//!
 //! Producers are 64 lanes by their number modulo 64; those that share a lane share its
 //! turns.
 

@@ -258,6 +258,16 @@ impl Inner {
         None
     }
 
+    /// Why a graph could not be made: the shapes, where they contradict each other.
+    fn explained(&self, e: error::Error) -> error::Error {
+        let may_be =
+            matches!(e.kind(), Kind::InvalidModel | Kind::Unsupported | Kind::ShapeMismatch);
+        match may_be.then(|| self.two_values()).flatten() {
+            Some(why) => error::shape_mismatch(format!("{why} ({})", e.detail())),
+            None => e,
+        }
+    }
+
     /// Compiles for the current shapes.
     pub fn prepare(&mut self) -> Result<()> {
         if self.compiled.is_some() {
@@ -270,13 +280,8 @@ impl Inner {
                 _ => InputSpec::Run(input.shape.ok_or_else(|| open_dim(port))?),
             });
         }
-        let program = Program::of(&self.model, &Specialisation { inputs: specs });
-        let program = program.map_err(|e| match (e.kind(), self.two_values()) {
-            (Kind::InvalidModel | Kind::Unsupported | Kind::ShapeMismatch, Some(why)) => {
-                error::shape_mismatch(format!("{why} ({})", e.detail()))
-            }
-            _ => e,
-        })?;
+        let program = Program::of(&self.model, &Specialisation { inputs: specs })
+            .map_err(|e| self.explained(e))?;
         for pair in &self.pairs {
             pair.check_shapes(&self.model, self.inputs[pair.input].shape, &program)?;
         }

@@ -102,6 +102,7 @@ impl QOut<'_> {
 }
 
 /// What makes bytes of the sums of `N` columns, in some order.
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Bytes<const N: usize> {
     pub(super) scale: [f32; N],
     pub(super) bias: [f32; N],
@@ -109,6 +110,8 @@ pub(super) struct Bytes<const N: usize> {
     pub(super) zero: f32,
 }
 
+// (Other processors have no kernel that writes bytes by itself.)
+#[cfg(target_arch = "x86_64")]
 impl Finish {
     /// What makes bytes of the sums of `count` columns from `column` on, where that is
     /// what they become; that of the `i`th at `place(i)`.
@@ -162,7 +165,9 @@ impl Finish {
     pub(super) fn byte(&self, row: usize, column: usize) -> *mut u8 {
         self.c.cast::<u8>().wrapping_add(row * self.ldc + column)
     }
+}
 
+impl Finish {
     /// Writes `count` sums of `row`, from `column` on.
     ///
     /// # Safety

@@ -126,7 +126,7 @@ impl Integers {
     /// Fails when there is no memory.
     pub(crate) fn pack(&self) -> Result<()> {
         match &self.weights {
-            Weights::Matrix(matrix) => matrix.pack().map(|_| ()),
+            Weights::Matrix(matrix) => matrix.pack(),
             Weights::Channels(_) => Ok(()),
         }
     }

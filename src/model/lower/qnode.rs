@@ -66,7 +66,7 @@ struct Extent {
     dims: Vec<usize>,
 }
 
-/// Whether a node is a [`QLayer`] or a recipe, if it is for this module.
+/// Whether an operator of this module is a recipe where it cannot be a [`QLayer`].
 pub(super) fn is_layer_or_recipe(op: &dyn Expansion) -> bool {
     let op = op.as_any().downcast_ref::<Quantized>();
     op.is_some_and(|op| is_recipe(op.otherwise.as_ref()))

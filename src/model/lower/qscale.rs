@@ -184,10 +184,6 @@ impl TypedOp for DynamicQuantize {
 /// Makes constants of what is still dequantized of a constant; says whether there was
 /// any.
 pub(crate) fn fold(graph: &mut TypedModel) -> TractResult<bool> {
-    if !graph.nodes.iter().any(|node| node.op_is::<Dequantize>()) {
-        return Ok(false);
-    }
-    graph.compact()?;
     let mut any = false;
     for id in 0..graph.nodes.len() {
         let node = &graph.nodes[id];

@@ -31,8 +31,9 @@ pub(super) struct Matrix {
 /// What a matrix is packed of.
 struct Raw {
     values: Arc<Tensor>,
-    /// What is taken off each weight of a filter, which makes it signed, too.
-    less: Vec<i8>,
+    /// What is taken off each weight of a filter, which makes it signed, too; none for
+    /// nothing of all.
+    less: Option<Vec<i8>>,
     /// Weights of a filter for a tap.
     own: usize,
     windows: Windows,
@@ -43,9 +44,9 @@ impl Matrix {
     /// Packs it, unless it is.
     ///
     /// Fails when there is no memory.
-    pub(super) fn pack(&self) -> Result<&QPacked> {
-        if let Some(packed) = self.packed.get() {
-            return Ok(packed);
+    pub(super) fn pack(&self) -> Result<()> {
+        if self.packed.get().is_some() {
+            return Ok(());
         }
         let mut raw = self.raw.lock();
         if let Some(raw) = &*raw {
@@ -53,7 +54,7 @@ impl Matrix {
             let _ = self.packed.set(raw.packed()?);
         }
         *raw = None;
-        Ok(self.packed())
+        Ok(())
     }
 
     /// As it was packed.
@@ -102,7 +103,9 @@ impl Raw {
             // A product: a row of the constant is one of the matrix.
             return QPacked::from_rows(len, filters, |c, to| {
                 to.copy_from_slice(as_signed(&bytes[c * filters..][..filters]));
-                take(to, &self.less);
+                if let Some(less) = &self.less {
+                    to.iter_mut().zip(less).for_each(|(to, less)| *to = to.wrapping_sub(*less));
+                }
             });
         }
         let taps = windows.kernel[0] * windows.kernel[1];
@@ -115,7 +118,9 @@ impl Raw {
                     gather(&bytes[tap..], taps, to);
                     tap += 1;
                 }
-                take(&mut piece[..len], &self.less[filter..=filter]);
+                if let Some(less) = &self.less {
+                    piece[..len].iter_mut().for_each(|to| *to = to.wrapping_sub(less[filter]));
+                }
             }
         })
     }
@@ -130,15 +135,6 @@ fn gather(from: &[i8], step: usize, to: &mut [i8]) {
     for to in to {
         *to = from[at];
         at += step;
-    }
-}
-
-/// Takes a number off each byte: the same off all, or each its own.
-fn take(from: &mut [i8], less: &[i8]) {
-    match less {
-        _ if less.iter().all(|less| *less == 0) => (),
-        [less] => from.iter_mut().for_each(|from| *from = from.wrapping_sub(*less)),
-        _ => from.iter_mut().zip(less).for_each(|(from, less)| *from = from.wrapping_sub(*less)),
     }
 }
 
@@ -189,7 +185,8 @@ pub(super) fn signed(
         return Ok(None);
     }
     // (What is left fits a byte, whatever is above it; 128 more turn the highest bit.)
-    let less = (0..filters).map(|filter| (less(filter) as u8 ^ by) as i8).collect();
+    let less: Vec<i8> = (0..filters).map(|filter| (less(filter) as u8 ^ by) as i8).collect();
+    let less = less.iter().any(|less| *less != 0).then_some(less);
     let values = of.values.clone();
     let raw = Raw { values, less, own, windows: *windows, is_filter_first };
     let matrix = Matrix { packed: OnceLock::new(), raw: Mutex::new(Some(raw.into())) };
