@@ -12,16 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 source tests/deps.sh
-
-target=${CARGO_TARGET_DIR:-$root/target}
-lib_dir=$target/release
-while [ $# -gt 0 ]; do
-    case $1 in
-        --lib-dir) lib_dir=${2:?--lib-dir needs a folder}; shift ;;
-        *) echo "tests/triton.sh: unknown argument $1" >&2; exit 2 ;;
-    esac
-    shift
-done
+take_lib_dir "$@"
 if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
     echo "tests/triton.sh: the package with the server is for Linux on x86-64 only" >&2
     exit 1
