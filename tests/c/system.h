@@ -8,6 +8,9 @@
  *   temporary_folder()             where folders of a test's own are made
  *   make_folder, make_link         0, or -1
  *   set_file_age(path, seconds)    makes a file so old
+ *   replace_file(from, to)         renames a file over another one: 0, or -1
+ *   processor_seconds()            processor time of this process, which goes on in steps of at most
+ *   PROCESSOR_STEP_MS
  *   threads_here(), handles_here() threads, and open files or handles, of this process
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
@@ -82,6 +85,23 @@ static inline int set_file_age(const char *path, time_t seconds) {
     return _utime(path, &times);
 }
 
+/* (rename() of its C library takes no name that there is.) */
+static inline int replace_file(const char *from, const char *to) {
+    return MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING) ? 0 : -1;
+}
+
+#define PROCESSOR_STEP_MS 16
+
+static inline double processor_seconds(void) {
+    FILETIME begun, ended, spent[2];
+    double all = 0;
+    GetProcessTimes(GetCurrentProcess(), &begun, &ended, &spent[0], &spent[1]);
+    for (int i = 0; i < 2; i++) {
+        all += (double)((uint64_t)spent[i].dwHighDateTime << 32 | spent[i].dwLowDateTime) / 1e7;
+    }
+    return all;
+}
+
 static inline int threads_here(void) {
     THREADENTRY32 entry = {.dwSize = sizeof entry};
     HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
@@ -125,6 +145,16 @@ static inline int set_file_age(const char *path, time_t seconds) {
     time_t then = time(NULL) - seconds;
     struct timespec times[2] = {{.tv_sec = then}, {.tv_sec = then}};
     return utimensat(AT_FDCWD, path, times, 0);
+}
+
+static inline int replace_file(const char *from, const char *to) { return rename(from, to); }
+
+#define PROCESSOR_STEP_MS 1
+
+static inline double processor_seconds(void) {
+    struct timespec time = {0};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 /* Entries of a folder that are not hidden. */
