@@ -18,6 +18,9 @@
  * and NUL-terminated, paths too, on every system. Struct arguments that begin with
  * struct_size come from their *_init function; bytes a library does not know must be zero.
  *
+ * A call computes the same whatever floating-point mode the thread is in (rounding, traps,
+ * denormals), and leaves it in that mode.
+ *
  * Call inferno_shutdown before dlclose or FreeLibrary; the library stays mapped. A process
  * may end at any time, in any way. The child of a fork may use and end all that its parent
  * had but threads of Inferno's, if no thread of the parent was inside a call; otherwise it
@@ -1179,7 +1182,8 @@ typedef struct inferno_model_options {
    * operators that Inferno has no kernels for, are not kept. Processes may
    * share the folder. Its files are trusted as the library itself is: let
    * nobody else write there, and change none of them while it is in use; they
-   * may be deleted at any time. NULL = nothing is kept.
+   * may be deleted at any time, on Windows when no model has them mapped. NULL =
+   * nothing is kept.
    */
   const char *cache_dir;
   /**
@@ -1569,6 +1573,7 @@ typedef struct inferno_queue_options {
   /**
    * How long a job waits at the most for others to make its batch full, in nanoseconds,
    * counted from its submission. 0, the default: a batch is what waits when its turn comes.
+   * Windows ends a wait at a tick of its timer: every 15.6 ms, or the host's `timeBeginPeriod`.
    */
   uint64_t max_delay_ns;
   /**
@@ -2149,7 +2154,9 @@ enum inferno_status inferno_model_options_init(struct inferno_model_options *opt
  * it, never from outside its folder. When all dims of the inputs are fixed and
  * no external data is used, the weights are given back once they are packed
  * for a session: one with other constants then reads the file again, which
- * must be as it was (NOT_FOUND, IO). The others keep them.
+ * must be as it was (NOT_FOUND, IO). The others keep them. No file stays open:
+ * each may be renamed, deleted or replaced by another at any time, on Windows too.
+ * During the call the one that was opened is read to its end.
  *
  * Ownership: the caller owns `*model` and ends it with `inferno_model_free`;
  * `path` (UTF-8) and `options` (may be NULL) are not kept.

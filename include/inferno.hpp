@@ -669,7 +669,7 @@ struct prep {
                                      view<float> scores, view<std::int32_t> classes,
                                      const inferno_image_map* map = nullptr,
                                      const inferno_decode_options& options = decode_options()) {
-    const std::size_t room = std::min({boxes.size() / 4, scores.size(), classes.size()});
+    const std::size_t room = std::min<std::size_t>({boxes.size() / 4, scores.size(), classes.size()});
     std::size_t count = 0;
     const inferno_status code =
         inferno_boxes_decode(&predictions, &options, map, boxes.data(), scores.data(),

@@ -18,6 +18,9 @@
  * and NUL-terminated, paths too, on every system. Struct arguments that begin with
  * struct_size come from their *_init function; bytes a library does not know must be zero.
  *
+ * A call computes the same whatever floating-point mode the thread is in (rounding, traps,
+ * denormals), and leaves it in that mode.
+ *
  * Call inferno_shutdown before dlclose or FreeLibrary; the library stays mapped. A process
  * may end at any time, in any way. The child of a fork may use and end all that its parent
  * had but threads of Inferno's, if no thread of the parent was inside a call; otherwise it

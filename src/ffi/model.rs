@@ -60,7 +60,8 @@ pub struct inferno_model_options {
     /// operators that Inferno has no kernels for, are not kept. Processes may
     /// share the folder. Its files are trusted as the library itself is: let
     /// nobody else write there, and change none of them while it is in use; they
-    /// may be deleted at any time. NULL = nothing is kept.
+    /// may be deleted at any time, on Windows when no model has them mapped. NULL =
+    /// nothing is kept.
     pub cache_dir: *const c_char,
     /// Whose load it is, UTF-8: the audit log tells it. NULL = nobody's.
     pub tag: *const c_char,
@@ -146,7 +147,9 @@ pub unsafe extern "C" fn inferno_model_options_init(
 /// it, never from outside its folder. When all dims of the inputs are fixed and
 /// no external data is used, the weights are given back once they are packed
 /// for a session: one with other constants then reads the file again, which
-/// must be as it was (NOT_FOUND, IO). The others keep them.
+/// must be as it was (NOT_FOUND, IO). The others keep them. No file stays open:
+/// each may be renamed, deleted or replaced by another at any time, on Windows too.
+/// During the call the one that was opened is read to its end.
 ///
 /// Ownership: the caller owns `*model` and ends it with `inferno_model_free`;
 /// `path` (UTF-8) and `options` (may be NULL) are not kept.

@@ -37,6 +37,7 @@ pub struct inferno_queue_options {
     pub struct_size: usize,
     /// How long a job waits at the most for others to make its batch full, in nanoseconds,
     /// counted from its submission. 0, the default: a batch is what waits when its turn comes.
+    /// Windows ends a wait at a tick of its timer: every 15.6 ms, or the host's `timeBeginPeriod`.
     pub max_delay_ns: u64,
     /// How long the breaker stays open, in nanoseconds. Default 1 s.
     pub breaker_open_ns: u64,

@@ -48,6 +48,7 @@ struct OsFile<'a> {
 impl Reader for Files {
     fn open<'a>(&'a self, path: &'a str) -> Result<Box<dyn Open + 'a>> {
         let failed = |e: io::Error| io_error(path, &e);
+        // (On Windows it shares all there is: who replaces the file meanwhile may.)
         let file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         if !about.is_file() {

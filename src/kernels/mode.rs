@@ -24,9 +24,13 @@ pub struct FlushToZero {
 impl FlushToZero {
     /// From now on.
     pub fn begin() -> FlushToZero {
+        FlushToZero::enter(STANDARD | FLUSH)
+    }
+
+    fn enter(mode: Mode) -> FlushToZero {
         let (outer, hosts) = (read(), HOSTS.get());
         HOSTS.set(hosts.or(Some(outer)));
-        write(outer | FLUSH);
+        write(mode);
         FlushToZero { outer, hosts, of: PhantomData }
     }
 
@@ -45,11 +49,32 @@ impl Drop for FlushToZero {
     }
 }
 
+/// While it lives, this thread's arithmetic is as compiled code expects it, whatever the
+/// host has chosen: no exception is trapped, what is rounded goes to the nearest, and
+/// denormals are numbers. Most hosts have chosen nothing, and it costs a comparison.
+#[derive(Debug)]
+#[must_use]
+pub struct StandardMode(#[expect(dead_code)] Option<FlushToZero>);
+
+impl StandardMode {
+    /// From now on.
+    #[inline]
+    pub fn begin() -> StandardMode {
+        StandardMode((read() & CONTROL != STANDARD).then(|| FlushToZero::enter(STANDARD)))
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 type Mode = u32;
 /// MXCSR: flush to zero, and denormals are zero.
 #[cfg(target_arch = "x86_64")]
 const FLUSH: Mode = 1 << 15 | 1 << 6;
+/// All exceptions masked, the rest is off.
+#[cfg(target_arch = "x86_64")]
+const STANDARD: Mode = 0x1f80;
+/// All but what it notes of exceptions.
+#[cfg(target_arch = "x86_64")]
+const CONTROL: Mode = !0x3f;
 
 #[cfg(target_arch = "x86_64")]
 fn read() -> Mode {
@@ -63,9 +88,9 @@ fn read() -> Mode {
 
 #[cfg(target_arch = "x86_64")]
 fn write(mode: Mode) {
-    // SAFETY: loads what `read` gave, with or without two bits that are there
-    // on every x86-64: no exception is unmasked, and the rounding stays. What
-    // the compiler computes beforehand keeps its denormals, which is as right.
+    // SAFETY: loads what `read` gave, or the standard mode with or without two bits
+    // that are there on every x86-64. What the compiler computes beforehand keeps its
+    // denormals, which is as right.
     unsafe {
         std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags));
     }
@@ -76,6 +101,11 @@ type Mode = u64;
 /// FPCR: flush to zero.
 #[cfg(target_arch = "aarch64")]
 const FLUSH: Mode = 1 << 24;
+/// No exception trapped, the rest is off.
+#[cfg(target_arch = "aarch64")]
+const STANDARD: Mode = 0;
+#[cfg(target_arch = "aarch64")]
+const CONTROL: Mode = !0;
 
 #[cfg(target_arch = "aarch64")]
 fn read() -> Mode {
@@ -87,7 +117,7 @@ fn read() -> Mode {
 
 #[cfg(target_arch = "aarch64")]
 fn write(mode: Mode) {
-    // SAFETY: writes what `read` gave, with or without one bit.
+    // SAFETY: writes what `read` gave, or the standard mode with or without one bit.
     unsafe { std::arch::asm!("msr fpcr, {}", in(reg) mode, options(nostack)) };
 }
 
@@ -95,6 +125,10 @@ fn write(mode: Mode) {
 type Mode = u32;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const FLUSH: Mode = 0;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const STANDARD: Mode = 0;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const CONTROL: Mode = 0;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn read() -> Mode {
     0
@@ -155,5 +189,28 @@ mod tests {
         assert!(half() > 0.0);
         assert_eq!(read() & FLUSH, before & FLUSH);
         clear_upper_halves();
+    }
+
+    #[test]
+    fn whatever_the_host_chose_is_put_aside_and_comes_back() {
+        let before = read();
+        // (Which way to round is at other bits, and as traps are elsewhere not allowed.)
+        let up = if cfg!(target_arch = "x86_64") { 2 << 13 } else { 1 << 22 };
+        let third = || black_box(black_box(1.0f32) / black_box(3.0));
+        let nearest = third();
+        write(STANDARD | up);
+        let upwards = third();
+        {
+            let _standard = StandardMode::begin();
+            assert_eq!(read() & CONTROL, STANDARD);
+            let inside = third();
+            let _run = FlushToZero::begin();
+            assert_eq!((inside, third()), (nearest, nearest));
+            let _hosts = FlushToZero::lift();
+            assert_eq!(third(), upwards);
+        }
+        let after = read() & CONTROL;
+        write(before);
+        assert!(upwards >= nearest && after == STANDARD | up);
     }
 }

@@ -1,11 +1,16 @@
 # Sourced by tests/cross.sh: Windows on x86-64, as MinGW builds it and Wine runs it. Its steps:
 #
-#   header    inferno.h as C99, C11, C17 and C++17, inferno.hpp as C++17 and C++20
+#   header    inferno.h as C99, C11, C17 and C++17, also for Microsoft's compilers; inferno.hpp as C++17
+#             and C++20, also after windows.h
 #   layout    structs, constants and functions are those of tests/abi/lp64.txt
+#   dll       what inferno.dll exports, and whose DLLs it needs
 #   shared    the programs of tests/c on inferno.dll; `--only NAME` for one
 #   static    the same on libinferno.a
+#   msvc      a program of Microsoft's target, linked by an import library of their form
 #   cpp       tests/cpp
 #   windows   what is different there: paths, isolation
+#   files     long paths, locks, names of devices; files that are replaced while they are read
+#   process   programs without a console, threads of any making, names of threads
 #   unload    inferno.dll loaded and freed by a program that is not linked with it
 #   exit      processes that end amid runs
 # shellcheck shell=bash
@@ -22,6 +27,9 @@ need $cc gcc-mingw-w64-x86-64-posix
 need $cxx g++-mingw-w64-x86-64-posix
 need $wine wine64
 need python3 python3
+need clang-14 clang-14
+need llvm-dlltool-14 llvm-14
+need lld-link-14 lld-14
 
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$cc CC_x86_64_pc_windows_gnu=$cc
 export CXX_x86_64_pc_windows_gnu=$cxx AR_x86_64_pc_windows_gnu=x86_64-w64-mingw32-ar
@@ -67,22 +75,47 @@ counted() {
     tally "$step" $(($1 > $2 ? $1 - $2 : 0)) "$2"
 }
 
+# compiles COMPILER STANDARD SOURCE OPTIONS...: counts whether it does.
+compiles() {
+    local compiler=$1 standard=$2 source=$3
+    shift 3
+    # shellcheck disable=SC2086 # options are words
+    if $compiler -std="$standard" $strict "$@" -c "$source" -o "$made/unit.o"; then
+        compiled=$((compiled + 1))
+    else
+        refused=$((refused + 1))
+    fi
+}
+
+# Microsoft's target by another compiler, with no headers but the standard's own.
+microsofts=(--target=x86_64-pc-windows-msvc -fms-compatibility-version=19.30 -ffreestanding)
+
 header_step() {
-    local ok=0 bad=0 standard
+    local standard
+    compiled=0
+    refused=0
     printf '#include <inferno.h>\ninferno_tensor t;\n' >"$made/unit.c"
     printf '#include <inferno.hpp>\ninferno::model m();\n' >"$made/unit.cpp"
     cp "$made/unit.c" "$made/unit_c.cpp"
-    # shellcheck disable=SC2086 # options are words
+    # What windows.h defines in C++ too when Microsoft's compiler reads it, unless it is told not to.
     {
-        for standard in c99 c11 c17; do
-            if $cc -std=$standard $strict -c "$made/unit.c" -o "$made/unit.o"; then ok=$((ok + 1)); else bad=$((bad + 1)); fi
-        done
-        for standard in c++17 c++20; do
-            if $cxx -std=$standard $strict -c "$made/unit_c.cpp" -o "$made/unit.o"; then ok=$((ok + 1)); else bad=$((bad + 1)); fi
-            if $cxx -std=$standard $strict -c "$made/unit.cpp" -o "$made/unit.o"; then ok=$((ok + 1)); else bad=$((bad + 1)); fi
-        done
-    }
-    tally header $ok $bad
+        sed -n '/^#include <[a-z_]*>$/p' include/inferno.hpp
+        printf '#include <%s>\n' windows.h inferno.h
+        printf '#define %s(a, b) (((a) %s (b)) ? (a) : (b))\n' min '<' max '>'
+        printf '#include <inferno.hpp>\ninferno::model m();\n'
+    } >"$made/unit_windows.cpp"
+    for standard in c99 c11 c17; do
+        compiles $cc $standard "$made/unit.c"
+        compiles clang-14 $standard "$made/unit.c" "${microsofts[@]}"
+    done
+    for standard in c++17 c++20; do
+        compiles $cxx $standard "$made/unit_c.cpp"
+        compiles $cxx $standard "$made/unit.cpp"
+        compiles clang-14 $standard "$made/unit_c.cpp" "${microsofts[@]}"
+    done
+    # (Before C++20 there is no <span> to include.)
+    compiles $cxx c++20 "$made/unit_windows.cpp"
+    tally header $compiled $refused
 }
 
 # Each line is a struct, field, constant, value or function; the program names every function.
@@ -99,6 +132,23 @@ layout_step() {
     tally layout $((all - wrong)) "$wrong"
 }
 
+# What a host has to ship with it, and what it may clash with: nothing.
+dll_step() {
+    local ok=0 wrong
+    x86_64-w64-mingw32-objdump -p "$libs/inferno.dll" >"$made/dll.txt" || { tally dll 0 1; return; }
+    sed -n 's/^\t*\[ *[0-9]*\] \(inferno_[a-z0-9_]*\)$/\1/p' "$made/dll.txt" | LC_ALL=C sort >"$made/dll.exported"
+    declared | LC_ALL=C sort >"$made/dll.declared"
+    wrong=$(
+        LC_ALL=C comm -3 "$made/dll.exported" "$made/dll.declared"
+        sed -n '/Name Pointer\] Table/,/^$/s/^\t*\[ *[0-9]*\] /exported: /p' "$made/dll.txt" | grep -v ': inferno_'
+        sed -n 's/^\tDLL Name: /needed: /p' "$made/dll.txt" | sort -u | grep -viE \
+            ': (kernel32|ntdll|msvcrt|advapi32|userenv|ws2_32|bcryptprimitives|dbghelp|api-ms-win-[a-z0-9-]*)\.dll$'
+    )
+    if [ -n "$wrong" ]; then echo "$wrong"; fi
+    ok=$(wc -l <"$made/dll.exported")
+    tally dll "$ok" "$(printf '%s' "$wrong" | grep -c .)"
+}
+
 # The programs of tests/c, as tests/c.sh counts them.
 c_step() { # shared, or static
     local linkage=$1 options=() counts
@@ -108,6 +158,25 @@ c_step() { # shared, or static
     counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$out/$linkage.log")
     # shellcheck disable=SC2086 # two numbers
     tally "$linkage" ${counts:-0 1}
+}
+
+# The functions of the library.
+declared() { sed -n 's/^function [^(]*[ *]\(inferno_[a-z0-9_]*\)(.*/\1/p' tests/abi/lp64.txt; }
+
+msvc_step() {
+    local object=$made/msvc.obj imports=$made/inferno.lib code=0
+    {
+        printf 'LIBRARY inferno.dll\nEXPORTS\n'
+        declared
+    } >"$made/inferno.def"
+    # shellcheck disable=SC2086 # options are words
+    clang-14 "${microsofts[@]}" -std=c11 $strict -O1 -c tests/cross/msvc.c -o "$object" &&
+        llvm-dlltool-14 -m i386:x86-64 -d "$made/inferno.def" -l "$imports" &&
+        lld-link-14 /nologo /nodefaultlib /subsystem:console "/out:$made/msvc.exe" "$object" "$imports" \
+            "$($cc -print-file-name=libkernel32.a)" || { tally msvc 0 1; return; }
+    timeout 60 $wine "$made/msvc.exe" || code=$?
+    if [ $code != 0 ]; then echo "msvc: check $code does not hold"; fi
+    tally msvc $((code == 0)) $((code != 0))
 }
 
 # (It tells no counts: one check, that it ends well.)
@@ -121,13 +190,14 @@ cpp_step() {
     fi
 }
 
-windows_step() {
-    program windows tests/cross/windows.c "$libs/libinferno.dll.a" || { tally windows 0 1; return; }
-    counted windows $wine "$made/windows.exe"
+# A program of tests/cross, that is linked with the library.
+host_step() { # name
+    program "$1" "tests/cross/$1.c" "$libs/libinferno.dll.a" || { tally "$1" 0 1; return; }
+    counted "$1" $wine "$made/$1.exe"
 }
 
 unload_step() {
-    program unload tests/cross/unload.c || { tally unload 0 1; return; }
+    program unload tests/cross/unload.c -municode || { tally unload 0 1; return; }
     counted unload $wine "$made/unload.exe" inferno.dll
 }
 
@@ -147,7 +217,7 @@ exit_step() {
     tally exit $ok $bad
 }
 
-steps="header layout cpp windows unload exit shared static"
+steps="header layout dll msvc cpp windows files process unload exit shared static"
 case " $steps " in
     *" ${only:-none} "*) run=$only ;;
     *) if [ -z "$only" ]; then run=$steps; else run="shared static"; fi ;;
@@ -155,6 +225,7 @@ esac
 for step in $run; do
     case $step in
         shared | static) c_step "$step" ;;
+        windows | files | process) host_step "$step" ;;
         *) "${step}_step" ;;
     esac
 done
