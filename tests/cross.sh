@@ -64,15 +64,16 @@ new_enough() {
         awk '{ split($2, v, "."); exit !(v[1] > 1 || v[2] >= 91) }'
 }
 
+# Not optimised at link time: that takes long and changes no result.
+cross_environment=(RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 "CARGO_TARGET_DIR=$out"
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
+
 # cross_cargo TRIPLE WORDS...: Debian's cargo for a target, the standard library built with it. The rest
-# of what the target needs (linker, C compiler, runner) is in the environment. Not optimised at link time:
-# that takes long and changes no result.
+# of what the target needs (linker, C compiler, runner) is in the environment.
 cross_cargo() {
     local triple=$1 command=$2
     shift 2
-    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$out \
-        CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        /usr/bin/cargo "$command" --quiet --locked -Zbuild-std=std,panic_unwind --target "$triple" "$@"
+    env "${cross_environment[@]}" /usr/bin/cargo "$command" --quiet --locked -Zbuild-std=std,panic_unwind --target "$triple" "$@"
 }
 
 # shellcheck source=/dev/null

@@ -40,6 +40,7 @@
 #include <windows.h>
 #include <direct.h>
 #include <malloc.h>
+#include <process.h>
 #include <sys/utime.h>
 #include <tlhelp32.h>
 

@@ -8,6 +8,7 @@
 #   static    the same on libinferno.a
 #   msvc      a program of Microsoft's target, linked by an import library of their form
 #   cpp       tests/cpp
+#   cmake     a host that has Inferno in its CMake build, linked with each library
 #   windows   what is different there: paths, isolation
 #   files     long paths, locks, names of devices; files that are replaced while they are read
 #   process   programs without a console, threads of any making, names of threads
@@ -190,6 +191,45 @@ cpp_step() {
     fi
 }
 
+# CMake's own cargo would be the machine's: this one is that of the build above, and its folder.
+cmake_step() {
+    local folder=$made/cmake linkage ok=0
+    need cmake cmake
+    need ninja ninja-build
+    mkdir -p "$folder"
+    {
+        printf '#!/usr/bin/env bash\n'
+        declare -p cross_environment plain
+        # shellcheck disable=SC2016 # for the script to expand
+        printf 'exec env "${cross_environment[@]}" /usr/bin/cargo "$1" -Zbuild-std=std,panic_unwind "${plain[@]}" "${@:2}"\n'
+    } >"$folder/cargo"
+    chmod +x "$folder/cargo"
+    cat >"$folder/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.21)
+project(host LANGUAGES C)
+add_subdirectory("$PWD" inferno)
+foreach(linkage inferno static)
+  add_executable(host_\${linkage} "$PWD/tests/c/version.c")
+  target_include_directories(host_\${linkage} PRIVATE "$PWD/tests/c")
+  target_link_libraries(host_\${linkage} PRIVATE inferno::\${linkage})
+endforeach()
+add_custom_command(TARGET host_inferno POST_BUILD COMMAND_EXPAND_LISTS
+  COMMAND "\${CMAKE_COMMAND}" -E copy "\$<TARGET_RUNTIME_DLLS:host_inferno>" "\$<TARGET_FILE_DIR:host_inferno>")
+END
+    if ! {
+        cmake -GNinja -S "$folder" -B "$folder/build" -DCMAKE_SYSTEM_NAME=Windows "-DCMAKE_C_COMPILER=$cc" \
+            "-DINFERNO_CARGO=$folder/cargo" "-DINFERNO_CARGO_TARGET_DIR=$out" -DINFERNO_CARGO_PROFILE=dev \
+            "-DINFERNO_CARGO_TARGET=$triple" && cmake --build "$folder/build"
+    } >"$folder/log" 2>&1; then
+        tail -n 20 "$folder/log"
+    else
+        for linkage in inferno static; do
+            if $wine "$folder/build/host_$linkage.exe" >"$folder/$linkage.log" 2>&1; then ok=$((ok + 1)); fi
+        done
+    fi
+    tally cmake $ok $((2 - ok))
+}
+
 # A program of tests/cross, that is linked with the library.
 host_step() { # name
     program "$1" "tests/cross/$1.c" "$libs/libinferno.dll.a" || { tally "$1" 0 1; return; }
@@ -217,7 +257,7 @@ exit_step() {
     tally exit $ok $bad
 }
 
-steps="header layout dll msvc cpp windows files process unload exit shared static"
+steps="header layout dll msvc cpp windows files process unload exit shared static cmake"
 case " $steps " in
     *" ${only:-none} "*) run=$only ;;
     *) if [ -z "$only" ]; then run=$steps; else run="shared static"; fi ;;
