@@ -15,8 +15,8 @@ static char scratch_folder[512];
 
 static inline int scratch_remove_one(const char *path, const struct stat *about, int type,
                                      struct FTW *place) {
-    (void)about, (void)type, (void)place;
-    return remove(path);
+    (void)about, (void)place;
+    return type == FTW_DP ? rmdir(path) : remove(path);
 }
 
 static inline void scratch_remove(void) {
