@@ -634,7 +634,8 @@ static void subscriptions(void) {
 
 static void images(void) {
     static uint8_t pixels[4 * 4 * 4];
-    static float planes[3 * 8 * 8];
+    /* (One more: what is misaligned is apart from all else, too.) */
+    static float planes[3 * 8 * 8 + 1];
     inferno_image good = {pixels, 0, 4, 4, INFERNO_PIXEL_FORMAT_RGBA}, image = good;
     inferno_tensor tensor = f32_tensor("1,3,8,8", planes), other = tensor;
     inferno_image_options options;

@@ -410,8 +410,8 @@ static atomic_size_t told_count;
 
 static void remember(void *user_data, int32_t level, const char *target, const char *text) {
     (void)user_data;
-    (void)target;
-    if (level == INFERNO_LOG_LEVEL_WARN) {
+    /* (What else is warned of is not ours: of an emulator's processor, for one.) */
+    if (level == INFERNO_LOG_LEVEL_WARN && strncmp(target, "inferno", 7) == 0) {
         size_t at = atomic_fetch_add(&told_count, 1);
         snprintf(told[at % 8], sizeof told[0], "%s", text);
     }

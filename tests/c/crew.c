@@ -79,9 +79,9 @@ static void threads_come_when_asked_for_and_go(void) {
     int before = threads_here();
     inferno_model *model = load(model_mlp());
     inferno_session *alone[] = {open_with(model, 0), open_with(model, 1)};
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     inferno_session *more[] = {open_with(model, 2), open_with(model, 4), open_with(model, 3)};
-    CHECK(threads_here() == before + 3);
+    CHECK(threads_are(before + 3));
     static float y[MOST];
     for (int i = 0; i < 3; i++) {
         CHECK(answer(more[i], "20000,4", 80000, y) > 0);
@@ -91,9 +91,9 @@ static void threads_come_when_asked_for_and_go(void) {
         CHECK(answer(alone[i], "20000,4", 80000, y) > 0);
         CHECK_OK(inferno_session_free(alone[i]));
     }
-    CHECK(threads_here() == before + 3);
+    CHECK(threads_are(before + 3));
     CHECK_OK(inferno_shutdown());
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     inferno_model_free(model);
 }
 

@@ -71,7 +71,7 @@ static void an_idle_process_sleeps(void) {
     uint64_t subscription = 0;
     /* Every second: the default. */
     REQUIRE_OK(inferno_metrics_subscribe(report, NULL, &subscription));
-    CHECK(threads_here() == before + HELPERS + WORKERS + 1);
+    CHECK(threads_are(before + HELPERS + WORKERS + 1));
     nap(100);
     double begun = processor_seconds();
     nap(SECONDS * 1000);

@@ -192,7 +192,7 @@ static void over(const char *name, jobs_function run) {
     inferno_session *session = open_with(model, WORKERS);
     other = open_with(model, 2);
     same = session;
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     atomic_store(&calls, 0);
     kept_count = 0;
     for (int turn = 0; turn < 5; turn++) {
@@ -211,7 +211,7 @@ static void over(const char *name, jobs_function run) {
         CHECK(is_expected(session));
     }
     join_left();
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     CHECK_OK(inferno_session_free(session));
     CHECK_OK(inferno_session_free(other));
     CHECK_OK(inferno_model_free(model));
@@ -277,13 +277,13 @@ static void bad_jobs_are_refused_and_helpers_come_back(void) {
     atomic_store(&calls, 0);
     inferno_model *model = load(model_heavy(SIDE, 3));
     inferno_session *session = open_with(model, 2);
-    CHECK(threads_here() == before + 1);
+    CHECK(threads_are(before + 1));
     CHECK_OK(inferno_session_run(session, NULL));
     CHECK(is_expected(session) && atomic_load(&calls) == 0);
     CHECK_OK(inferno_session_free(session));
     CHECK_OK(inferno_model_free(model));
     CHECK_OK(inferno_shutdown());
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
 }
 
 int main(void) {

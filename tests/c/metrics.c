@@ -218,7 +218,7 @@ static void by_a_thread(void) {
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
     REQUIRE_OK(inferno_metrics_watch(INFERNO_METRIC_RATE, NULL, 10, 1, crossing, &options, &rate));
     REQUIRE_OK(inferno_audit_subscribe(event, &options, &events));
-    CHECK(threads_here() == before + 1);
+    CHECK(threads_are(before + 1));
     CHECK(reports != rate && rate != events);
     inferno_subscription_options host = every(2, &to, INFERNO_METRICS_DRIVER_HOST);
     CHECK_ERROR(inferno_metrics_subscribe(report, &host, &other), INFERNO_STATUS_INVALID_ARGUMENT,
@@ -245,15 +245,15 @@ static void by_a_thread(void) {
     CHECK(atomic_load(&to.reports) == so_far);
     CHECK_ERROR(inferno_metrics_unsubscribe(reports), INFERNO_STATUS_NOT_FOUND, "number");
     CHECK_OK(inferno_metrics_unsubscribe(rate));
-    CHECK(threads_here() == before + 1);
+    CHECK(threads_are(before + 1));
     CHECK_OK(inferno_metrics_unsubscribe(events));
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     CHECK(atomic_load(&to.odd) == 0);
     /* A shutdown ends what is left. */
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
-    CHECK(threads_here() == before + 1);
+    CHECK(threads_are(before + 1));
     CHECK_OK(inferno_shutdown());
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     CHECK_STATUS(inferno_metrics_unsubscribe(reports), INFERNO_STATUS_NOT_FOUND);
 }
 
@@ -264,7 +264,7 @@ static void by_the_host(void) {
     uint64_t reports = 0, events = 0, next = 0;
     REQUIRE_OK(inferno_metrics_subscribe(report, &options, &reports));
     REQUIRE_OK(inferno_audit_subscribe(event, &options, &events));
-    CHECK(threads_here() == before);
+    CHECK(threads_are(before));
     inferno_session *session = open_model(model_add());
     run_times(session, 25);
     nap(2);
@@ -490,7 +490,7 @@ static void a_thousand_lives(void) {
         printf("live: %lld bytes more\n", (long long)(after.live_bytes - before.live_bytes));
     }
     CHECK(handles_here() == open_files);
-    CHECK(threads_here() == alive);
+    CHECK(threads_are(alive));
 }
 
 int main(void) {

@@ -327,7 +327,10 @@ static void a_full_queue_refuses(void) {
 typedef struct ends {
     atomic_int calls, ok, cancelled, late, unavailable, failed, odd;
     inferno_queue *queue;
+    uint32_t workers;
     unsigned more;
+    /* Callbacks that have done all they do. */
+    atomic_int over;
 } ends;
 
 static void note_end(void *user_data, inferno_job *job, inferno_status status) {
@@ -397,17 +400,21 @@ static void inside_a_callback(void *user_data, inferno_job *job, inferno_status 
         options.user_data = e;
         CHECK_OK(inferno_queue_submit(e->queue, &input, 1, &options, NULL));
         inferno_job *other = submit(e->queue, 0, NULL);
-        CHECK_STATUS(inferno_job_wait(other, 1), INFERNO_STATUS_BUSY);
-        CHECK_STATUS(inferno_job_poll(other), INFERNO_STATUS_NOT_READY);
+        /* (A second worker may have answered it by now.) */
+        inferno_status waited = inferno_job_wait(other, 1), polled = inferno_job_poll(other);
+        int is_alone = e->workers < 2;
+        CHECK(waited == INFERNO_STATUS_BUSY || (!is_alone && waited == INFERNO_STATUS_OK));
+        CHECK(polled == INFERNO_STATUS_NOT_READY || (!is_alone && polled == INFERNO_STATUS_OK));
         CHECK_OK(inferno_job_free(other));
     }
+    atomic_fetch_add(&e->over, 1);
 }
 
 static void callbacks_may_do_much(void) {
     for (uint32_t workers = 0; workers <= 2; workers++) {
         inferno_queue_options options = defaults();
         options.workers = workers;
-        ends e = {.queue = open_queue(model_mlp(), &options), .more = 20};
+        ends e = {.queue = open_queue(model_mlp(), &options), .workers = workers, .more = 20};
         inferno_job_options job_options = job_defaults();
         float x[MLP_IN] = {0};
         inferno_tensor input = f32_tensor("1,4", x);
@@ -415,7 +422,7 @@ static void callbacks_may_do_much(void) {
         job_options.user_data = &e;
         CHECK_OK(inferno_queue_submit(e.queue, &input, 1, &job_options, NULL));
         time_t give_up = time(NULL) + FOR_EVER_LESS;
-        while (atomic_load(&e.calls) < 21 && time(NULL) < give_up) {
+        while (atomic_load(&e.over) < 21 && time(NULL) < give_up) {
             if (workers == 0) {
                 CHECK_OK(inferno_queue_pump(e.queue, 0, NULL));
             }

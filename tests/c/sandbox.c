@@ -112,7 +112,9 @@ static void do_spin(void) {
     }
 }
 static void do_newer_call(void) { answer(syscall(100000, 0)); }
+#ifdef __x86_64__
 static void do_x32_call(void) { answer(syscall(0x40000000 + 1, 1, "", 0)); }
+#endif
 static void do_io_uring(void) { answer(syscall(425, 1, NULL)); }
 static void do_bpf(void) { answer(syscall(SYS_bpf, 0, NULL, 0)); }
 static void do_other_memory(void) { answer(syscall(SYS_process_vm_readv, getppid(), 0, 0, 0, 0, 0)); }

@@ -11,7 +11,10 @@
  *   replace_file(from, to)         renames a file over another one: 0, or -1
  *   processor_seconds()            processor time of this process, which goes on in steps of at most
  *   PROCESSOR_STEP_MS
- *   threads_here(), handles_here() threads, and open files or handles, of this process
+ *   threads_here()                 threads of this process; in an emulator, where CHECK_EMULATED is set
+ *                                  and which has threads of its own, those that have our names
+ *   threads_are(count)             whether there are so many, and no others, within seconds
+ *   handles_here()                 open files or handles of this process
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -22,6 +25,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -172,10 +176,45 @@ static inline int entries_of(const char *path) {
     return count;
 }
 
-static inline int threads_here(void) { return entries_of("/proc/self/task"); }
+/* Threads by the beginning of their names. */
+static inline int threads_named(const char *begins) {
+    DIR *folder = opendir("/proc/self/task");
+    int count = 0;
+    if (folder == NULL) {
+        return -1;
+    }
+    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+        char path[320], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *comm = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (comm != NULL) {
+            count += fgets(name, sizeof name, comm) != NULL &&
+                     strncmp(name, begins, strlen(begins)) == 0;
+            fclose(comm);
+        }
+    }
+    closedir(folder);
+    return count;
+}
+
+static inline int threads_here(void) {
+    return getenv("CHECK_EMULATED") == NULL ? entries_of("/proc/self/task") : threads_named("inferno-");
+}
 
 static inline int handles_here(void) { return entries_of("/proc/self/fd"); }
 
 #endif
+
+/* A thread has its name, and one that was joined is off the list, a moment later. */
+static inline int threads_are(int count) {
+    const struct timespec moment = {.tv_nsec = 1000000};
+    for (int tries = 0; tries < 5000; tries++) {
+        if (threads_here() == count) {
+            return 1;
+        }
+        nanosleep(&moment, NULL);
+    }
+    return 0;
+}
 
 #endif /* SYSTEM_H */

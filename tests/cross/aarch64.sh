@@ -42,7 +42,7 @@ unit() {
 # program NAME: what the program of tests/c, or its check of the header, comes to.
 program() {
     local counts
-    counts=$(CARGO_TARGET_DIR=$out CC=aarch64-linux-gnu-gcc RUNNER=$emulator \
+    counts=$(CARGO_TARGET_DIR=$out CC=aarch64-linux-gnu-gcc RUNNER=$emulator CHECK_EMULATED=1 \
         tests/c.sh --lib-dir "$out/$triple/debug" --only "$1" 2>&1 | tee "$out/$1.log" |
         sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p')
     if [ -z "$counts" ] || [ "${counts#* }" != 0 ] || [ "${counts% *}" = 0 ]; then cat "$out/$1.log"; fi

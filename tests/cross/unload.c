@@ -104,7 +104,7 @@ int wmain(int argc, wchar_t **argv) {
     for (int life = 0; life < 50; life++) {
         check(GetModuleHandleW(path) == place, "it stays mapped");
         check(one_life(path) == place, "it comes where it was");
-        check(threads_here() == before, "its threads ended");
+        check(threads_are(before), "its threads ended");
     }
     freed_without_a_shutdown(path);
     a_copy_is_another(place);
