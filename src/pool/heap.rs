@@ -9,8 +9,10 @@ use std::alloc::Layout;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// From this alignment on, a request is a tensor's: its asker looks at NULL.
-pub(super) const TENSOR_ALIGN: usize = 32;
+/// From this alignment on, a request is a tensor's: its asker looks at NULL. (tract aligns
+/// to a vector. Rust's tables of hashes are aligned to half as much on ARM.)
+pub(super) const TENSOR_ALIGN: usize =
+    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 16 } else { 32 };
 
 /// No page of the pool is aligned to more.
 const MOST_ALIGN: usize = 4 << 10;
