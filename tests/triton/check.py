@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import pathlib
 import re
+import shutil
 import sys
 import threading
 import time
@@ -331,6 +332,41 @@ def bad_overrides(to):
     to.http.unload_model("policy")
     to.http.load_model("policy")
     assert to.http.get_model_config("policy")["max_batch_size"] == 8
+    one_request(to)
+
+
+@test
+def loads(to):
+    """A second load maps what the first one compiled; one past its time is refused, and says so."""
+    cache = to.server.log.parent / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir()
+
+    def load(model, **parameters):
+        given = {name: {"string_value": text} for name, text in parameters.items()}
+        to.http.load_model(model, config=json.dumps({"backend": "inferno", "parameters": given}))
+
+    def kept():
+        return {one: one.stat().st_mtime_ns for one in cache.rglob("*") if one.is_file()}
+
+    to.http.unload_model("policy")
+    load("policy", cache_dir=str(cache))
+    one_request(to)
+    first = kept()
+    to.http.unload_model("policy")
+    load("policy", cache_dir=str(cache))
+    one_request(to)
+    mapped = [one for one in first if str(one) in to.server.maps()]
+    assert first and mapped and kept() == first, (first, mapped, kept())
+    try:
+        load("slow", load_timeout_ms="1")
+    except InferenceServerException as error:
+        assert "load_time_ns" in error.message(), error.message()
+        print(f"  {error.message()}")
+    else:
+        raise AssertionError("a load of 1 ms went well")
+    for model in ("policy", "slow"):
+        to.http.load_model(model)
     one_request(to)
 
 

@@ -92,6 +92,10 @@ class Server:
         pages = int(pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def maps(self):
+        """What is mapped into its memory."""
+        return pathlib.Path(f"/proc/{self.process.pid}/maps").read_text()
+
     def sockets(self):
         """The two addresses of each of its sockets, as /proc/net has them."""
         own = set()
