@@ -122,7 +122,7 @@ pub(super) struct Slab {
     first: u16,
 }
 
-const _: () = assert!(size_of::<Slab>() == 32);
+const _: () = assert!(size_of::<Slab>() == 3 * size_of::<usize>() + 8);
 const HEADER_UNITS: usize = Kind::Pages.units(size_of::<Chunk>());
 /// The bytes that the header takes of a chunk of either kind at the least: whole pages.
 #[cfg(windows)]

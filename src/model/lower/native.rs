@@ -39,7 +39,7 @@ pub(super) trait Kernel: Debug + Send + Sync + 'static {
 
 /// The most elements that an output may have: what is larger is a broken model,
 /// and to fail to allocate it would end the process.
-const LARGEST: usize = 1 << 32;
+const LARGEST: usize = u32::MAX as usize;
 
 /// Inputs of a node by their ONNX position, absent ones known as absent.
 pub(super) struct Inputs<'a, T> {
