@@ -160,6 +160,7 @@ impl Job<'_> {
     }
 
     /// Whether A is one row in one piece.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline]
     fn is_one_row(&self) -> bool {
         self.rows == [1, 1] && self.pieces.count == [1, 1]
