@@ -228,7 +228,7 @@ audit! {
         "the run waits until that has ended", "src/work/limits.rs";
     shared [work::Budget, pool::State]
         "nothing: plain values", "copied", "src/work.rs";
-    local [work::Deadline, kernels::FlushToZero, kernels::StandardMode]
+    local [work::Deadline, kernels::FloatMode]
         "nothing: the time, or the floating-point mode, of one thread's call", "they stay on their thread",
         "src/work.rs";
     shared [work::Stop]

@@ -4,7 +4,7 @@
 use super::options::{InitStruct, read_struct};
 use super::status::inferno_status;
 use crate::error::{self, Error, Kind, Result};
-use crate::kernels::StandardMode;
+use crate::kernels::FloatMode;
 use crate::log::log_line;
 use crate::panics;
 use crate::pool::Scope;
@@ -23,7 +23,7 @@ thread_local! {
 
 /// Runs `body`, and answers its outcome as a status.
 pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> inferno_status {
-    let _mode = StandardMode::begin();
+    let _mode = FloatMode::standard();
     // Inside, a tensor that cannot be had unwinds to here.
     let scope = Scope::open(u64::MAX);
     told(panics::caught(body), &scope)

@@ -4,7 +4,7 @@
 //! order: every instruction set gives the same bits. NaN stays NaN. Bounds of
 //! the error are in units in the last place of the true value, over all floats
 //! (the tests measure them); where denormal numbers count as zero
-//! ([`FlushToZero`](super::FlushToZero)), they do so here. The polynomials of
+//! ([`FloatMode`](super::FloatMode)), they do so here. The polynomials of
 //! exp and log are those of Norbert Juffa (public answers and posts,
 //! 2014–2020).
 
@@ -158,7 +158,7 @@ pub(super) fn softplus<V: Lanes>(x: V) -> V {
 mod tests {
     use super::super::isa::Isa;
     use super::super::lanes::{WIDTH, for_isa};
-    use super::super::mode::FlushToZero;
+    use super::super::mode::FloatMode;
     use super::*;
 
     /// A function of slices for each ISA.
@@ -232,7 +232,7 @@ mod tests {
         println!("{name}: {worst:?}");
         assert!(worst.0 <= bound, "{name}: {worst:?}");
         same_bits(name, f, &x);
-        let _mode = FlushToZero::begin();
+        let _mode = FloatMode::flush_to_zero();
         same_bits(name, f, &x);
     }
 

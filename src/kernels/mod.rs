@@ -23,7 +23,7 @@
 //! - [`largest`], [`best_of_columns`]: the largest of many; [`Boxes`]: boxes against a box;
 //! - [`permute`]: axes in another order;
 //! - [`Aligned`]: memory for floats; [`Floats`]: weights;
-//! - [`FlushToZero`], [`StandardMode`], [`clear_upper_halves`]: the processor's state around a run
+//! - [`FloatMode`], [`clear_upper_halves`]: the processor's state around a call, a run
 //!   and its steps.
 
 mod aligned;
@@ -80,7 +80,7 @@ pub use image::{
     sum_windows,
 };
 pub use isa::Isa;
-pub use mode::{FlushToZero, StandardMode, clear_upper_halves};
+pub use mode::{FloatMode, clear_upper_halves};
 pub use norm::{layer_norm, layer_norm_in_place, rms_norm, rms_norm_in_place};
 pub use pack::{Packed, PackedRef, pack_into, packed_len};
 pub use pool::{Pool, Pooling};

@@ -8,59 +8,52 @@ thread_local! {
     static HOSTS: Cell<Option<Mode>> = const { Cell::new(None) };
 }
 
-/// While it lives, results and inputs of this thread's arithmetic that are
-/// denormal count as zero: they cost a hundred cycles each, and decaying states
-/// are full of them. The host's mode comes back when it is dropped, a panic's
-/// unwinding included.
+/// While it lives, this thread's arithmetic is in another mode. The one before comes back
+/// when it is dropped, a panic's unwinding included.
 #[derive(Debug)]
 #[must_use]
-pub struct FlushToZero {
+pub struct FloatMode {
     outer: Mode,
     hosts: Option<Mode>,
     /// Of this thread only.
     of: PhantomData<*const ()>,
 }
 
-impl FlushToZero {
-    /// From now on.
-    pub fn begin() -> FlushToZero {
-        FlushToZero::enter(STANDARD | FLUSH)
+impl FloatMode {
+    /// As a run has it: what compiled code expects, but results and inputs that are
+    /// denormal count as zero. They cost a hundred cycles each, and decaying states are
+    /// full of them.
+    pub fn flush_to_zero() -> FloatMode {
+        FloatMode::ours(STANDARD | FLUSH)
     }
 
-    fn enter(mode: Mode) -> FlushToZero {
+    /// As compiled code expects it, whatever the host has chosen: no exception is trapped,
+    /// what is rounded goes to the nearest, and denormals are numbers. Most hosts have
+    /// chosen nothing: then there is nothing to change, and it costs a comparison.
+    #[inline]
+    pub fn standard() -> Option<FloatMode> {
+        (read() & CONTROL != STANDARD).then(|| FloatMode::ours(STANDARD))
+    }
+
+    /// The host's own, for what the host does on this thread.
+    pub fn hosts() -> FloatMode {
+        let (outer, hosts) = (read(), HOSTS.take());
+        write(hosts.unwrap_or(outer));
+        FloatMode { outer, hosts, of: PhantomData }
+    }
+
+    fn ours(mode: Mode) -> FloatMode {
         let (outer, hosts) = (read(), HOSTS.get());
         HOSTS.set(hosts.or(Some(outer)));
         write(mode);
-        FlushToZero { outer, hosts, of: PhantomData }
-    }
-
-    /// Goes back to the host's mode, for what the host does on this thread.
-    pub fn lift() -> FlushToZero {
-        let (outer, hosts) = (read(), HOSTS.take());
-        write(hosts.unwrap_or(outer));
-        FlushToZero { outer, hosts, of: PhantomData }
+        FloatMode { outer, hosts, of: PhantomData }
     }
 }
 
-impl Drop for FlushToZero {
+impl Drop for FloatMode {
     fn drop(&mut self) {
         write(self.outer);
         HOSTS.set(self.hosts);
-    }
-}
-
-/// While it lives, this thread's arithmetic is as compiled code expects it, whatever the
-/// host has chosen: no exception is trapped, what is rounded goes to the nearest, and
-/// denormals are numbers. Most hosts have chosen nothing, and it costs a comparison.
-#[derive(Debug)]
-#[must_use]
-pub struct StandardMode(#[expect(dead_code)] Option<FlushToZero>);
-
-impl StandardMode {
-    /// From now on.
-    #[inline]
-    pub fn begin() -> StandardMode {
-        StandardMode((read() & CONTROL != STANDARD).then(|| FlushToZero::enter(STANDARD)))
     }
 }
 
@@ -166,22 +159,22 @@ mod tests {
         let before = read();
         assert!(half() > 0.0);
         {
-            let _outer = FlushToZero::begin();
+            let _outer = FloatMode::flush_to_zero();
             {
-                let _inner = FlushToZero::begin();
+                let _inner = FloatMode::flush_to_zero();
                 assert_eq!(half(), 0.0);
             }
             assert_eq!(half(), 0.0, "an inner one does not end it");
             {
-                let _hosts = FlushToZero::lift();
+                let _hosts = FloatMode::hosts();
                 assert!(half() > 0.0, "the host's own mode");
-                let _again = FlushToZero::begin();
+                let _again = FloatMode::flush_to_zero();
                 assert_eq!(half(), 0.0);
             }
             assert_eq!(half(), 0.0);
             assert!(black_box(f32::NAN).is_nan() && black_box(-0.0f32).is_sign_negative());
             let caught = std::panic::catch_unwind(|| {
-                let _mode = FlushToZero::begin();
+                let _mode = FloatMode::flush_to_zero();
                 panic!("inside");
             });
             assert!(caught.is_err());
@@ -201,12 +194,12 @@ mod tests {
         write(STANDARD | up);
         let upwards = third();
         {
-            let _standard = StandardMode::begin();
+            let _standard = FloatMode::standard();
             assert_eq!(read() & CONTROL, STANDARD);
             let inside = third();
-            let _run = FlushToZero::begin();
+            let _run = FloatMode::flush_to_zero();
             assert_eq!((inside, third()), (nearest, nearest));
-            let _hosts = FlushToZero::lift();
+            let _hosts = FloatMode::hosts();
             assert_eq!(third(), upwards);
         }
         let after = read() & CONTROL;

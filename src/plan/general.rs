@@ -8,7 +8,7 @@ use super::indices::IndexChecks;
 use super::large::LargeSteps;
 use super::region::{Lookup, RegionOp, for_threads};
 use crate::error::{self, Error, Result};
-use crate::kernels::{FlushToZero, clear_upper_halves};
+use crate::kernels::{FloatMode, clear_upper_halves};
 use crate::metrics::profile;
 use crate::model::codegen;
 use crate::panics;
@@ -111,7 +111,7 @@ impl GeneralState {
     /// before the run.
     pub fn run(&mut self) -> Result<Vec<Value>> {
         let scope = Scope::open(self.memory_bytes);
-        let _mode = FlushToZero::begin();
+        let _mode = FloatMode::flush_to_zero();
         let mut kept = false;
         let outcome = self.steps(&mut kept);
         let outcome = scope.settle().and(outcome);
@@ -144,7 +144,7 @@ impl GeneralState {
                 let begun = if is_watched { profile::now() } else { 0 };
                 let outcome = match large.holds(node.id, &inputs) {
                     true => large.run(kept, ctx, |ctx| {
-                        let _mode = FlushToZero::begin();
+                        let _mode = FloatMode::flush_to_zero();
                         eval(ctx, state, node, inputs)
                     }),
                     false => eval(ctx, state, node, inputs),

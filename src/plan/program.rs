@@ -9,7 +9,7 @@ use super::kept;
 use super::region::{self, Inputs, Region, Slices, Team};
 use super::slice::Slice;
 use crate::error::Result;
-use crate::kernels::{Aligned, FlushToZero};
+use crate::kernels::{Aligned, FloatMode};
 use crate::model::{Imported, Model, Specialisation};
 use crate::pool::Scope;
 use crate::tensor::Shape;
@@ -235,7 +235,7 @@ impl DirectState {
     ///
     /// When an input of floats has another size than its shape.
     pub fn run(&mut self, inputs: &dyn Given) -> Result<()> {
-        let _mode = FlushToZero::begin();
+        let _mode = FloatMode::flush_to_zero();
         let DirectState { direct, arena, fed, team, .. } = self;
         direct.feed(inputs, fed)?;
         direct.region.run(&Read { direct, given: inputs, fed }, arena, team.as_mut())
@@ -249,7 +249,7 @@ impl DirectState {
     ///
     /// As [`DirectState::run`].
     pub fn run_slice(&mut self, inputs: &dyn Given, slice: &mut Slice) -> Result<bool> {
-        let _mode = FlushToZero::begin();
+        let _mode = FloatMode::flush_to_zero();
         let DirectState { direct, arena, fed, team, slices } = self;
         let slices = match slices {
             Some(slices) => slices,

@@ -7,7 +7,7 @@
 
 use super::{GeneralState, named, profiled};
 use crate::error::Result;
-use crate::kernels::{FlushToZero, clear_upper_halves};
+use crate::kernels::{FloatMode, clear_upper_halves};
 use crate::metrics::profile;
 use crate::panics;
 use crate::plan::Value;
@@ -60,7 +60,7 @@ impl GeneralState {
             return self.run().map(Some);
         }
         let scope = Scope::open(self.memory_bytes);
-        let _mode = FlushToZero::begin();
+        let _mode = FloatMode::flush_to_zero();
         let mut course = match self.course.take() {
             Some(course) => course,
             None => Box::new(Course::new(&self.plan)),
@@ -151,7 +151,7 @@ impl GeneralState {
             (_, true) => {
                 flush(inner, last_read);
                 let step = || {
-                    let _mode = FlushToZero::begin();
+                    let _mode = FloatMode::flush_to_zero();
                     inner.compute_one_with_inputs(node.id, inputs)
                 };
                 (self.large.apart(kept, step), false)

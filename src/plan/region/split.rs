@@ -10,7 +10,7 @@ use super::ops::{Op, softmax_of_columns};
 use super::{MOST_WRITES, Region, Step};
 use crate::crew::{self, MOST_PARTS};
 use crate::error::Result;
-use crate::kernels::{self, Aligned, FlushToZero, Isa, Panel};
+use crate::kernels::{self, Aligned, FloatMode, Isa, Panel};
 use crate::metrics::profile;
 use crate::plan::slice::{Costs, Slice};
 use crate::work;
@@ -227,7 +227,7 @@ impl Team {
     ) -> Result<()> {
         let work = |worker: &mut Worker, part: &mut T| {
             // (As the run has it, for its helpers.)
-            let _mode = FlushToZero::begin();
+            let _mode = FloatMode::flush_to_zero();
             work(worker.scratch.floats_mut(), part);
         };
         let Team { workers, turn } = self;
@@ -265,7 +265,7 @@ fn on_all<T: Send>(
     }
     // The host's function may do what else is to be done on this thread, other sessions'
     // runs among it.
-    let _hosts = FlushToZero::lift();
+    let _hosts = FloatMode::hosts();
     work::aside(|| profile::aside(|| crew::each(parts, workers, work)))
 }
 
