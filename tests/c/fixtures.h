@@ -97,6 +97,21 @@ static inline int output_is(inferno_session *session, size_t index, inferno_tens
            tensor_equals(&tensor, expected);
 }
 
+/* Whether a `model_external` adds these weights to what it is given. */
+static inline int adds(const inferno_model *model, const float weights[4]) {
+    float x[4] = {10, 20, 30, 40}, sum[4];
+    for (int i = 0; i < 4; i++) {
+        sum[i] = x[i] + weights[i];
+    }
+    inferno_session *session = open_session(model, NULL);
+    inferno_tensor input = f32_tensor("4", x);
+    CHECK_OK(inferno_session_set_input(session, 0, &input));
+    CHECK_OK(inferno_session_run(session, NULL));
+    int held = output_is(session, 0, f32_tensor("4", sum));
+    CHECK_OK(inferno_session_free(session));
+    return held;
+}
+
 /* Whether two runs of floats agree to about the last bits. */
 static inline int close_to(const float *got, const float *expected, size_t count) {
     for (size_t i = 0; i < count; i++) {
