@@ -107,16 +107,20 @@ static inline double processor_seconds(void) {
     return all;
 }
 
-static inline int threads_here(void) {
+/* Threads of this process of which `is` holds; all where it is NULL. */
+static inline int threads_that(int (*is)(DWORD thread)) {
     THREADENTRY32 entry = {.dwSize = sizeof entry};
     HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
     int count = 0;
     for (BOOL more = Thread32First(all, &entry); more; more = Thread32Next(all, &entry)) {
-        count += entry.th32OwnerProcessID == GetCurrentProcessId();
+        count += entry.th32OwnerProcessID == GetCurrentProcessId() &&
+                 (is == NULL || is(entry.th32ThreadID));
     }
     CloseHandle(all);
     return count;
 }
+
+static inline int threads_here(void) { return threads_that(NULL); }
 
 static inline int handles_here(void) {
     DWORD count = 0;
@@ -162,46 +166,38 @@ static inline double processor_seconds(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Entries of a folder that are not hidden. */
-static inline int entries_of(const char *path) {
+/* Entries of a folder that are not hidden, of which `is` holds; all where it is NULL. */
+static inline int entries_that(const char *path, int (*is)(const char *name)) {
     DIR *folder = opendir(path);
     int count = 0;
     if (folder == NULL) {
         return -1;
     }
     for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        count += entry->d_name[0] != '.';
+        count += entry->d_name[0] != '.' && (is == NULL || is(entry->d_name));
     }
     closedir(folder);
     return count;
 }
 
-/* Threads by the beginning of their names. */
-static inline int threads_named(const char *begins) {
-    DIR *folder = opendir("/proc/self/task");
-    int count = 0;
-    if (folder == NULL) {
-        return -1;
+/* Whether a thread has a name of ours. */
+static inline int is_ours(const char *thread) {
+    char path[320], name[32] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", thread);
+    FILE *comm = fopen(path, "r");
+    if (comm == NULL) {
+        return 0;
     }
-    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        char path[320], name[32] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-        FILE *comm = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (comm != NULL) {
-            count += fgets(name, sizeof name, comm) != NULL &&
-                     strncmp(name, begins, strlen(begins)) == 0;
-            fclose(comm);
-        }
-    }
-    closedir(folder);
-    return count;
+    int held = fgets(name, sizeof name, comm) != NULL && strncmp(name, "inferno-", 8) == 0;
+    fclose(comm);
+    return held;
 }
 
 static inline int threads_here(void) {
-    return getenv("CHECK_EMULATED") == NULL ? entries_of("/proc/self/task") : threads_named("inferno-");
+    return entries_that("/proc/self/task", getenv("CHECK_EMULATED") == NULL ? NULL : is_ours);
 }
 
-static inline int handles_here(void) { return entries_of("/proc/self/fd"); }
+static inline int handles_here(void) { return entries_that("/proc/self/fd", NULL); }
 
 #endif
 

@@ -102,26 +102,26 @@ static void a_thread_may_be_terminated(void) {
 }
 
 typedef HRESULT(WINAPI *get_description)(HANDLE, PWSTR *);
+static get_description describe;
 
-/* How many threads of this process have a name that begins so. */
-static int threads_named(get_description describe, const wchar_t *begins) {
-    THREADENTRY32 entry = {.dwSize = sizeof entry};
-    HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
-    int count = 0;
-    for (BOOL more = Thread32First(all, &entry); more; more = Thread32Next(all, &entry)) {
-        if (entry.th32OwnerProcessID != GetCurrentProcessId()) {
-            continue;
-        }
-        HANDLE thread = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, entry.th32ThreadID);
-        PWSTR name = NULL;
-        if (thread != NULL && SUCCEEDED(describe(thread, &name)) && name != NULL) {
-            count += wcsncmp(name, begins, wcslen(begins)) == 0;
-            LocalFree(name);
-        }
-        CloseHandle(thread);
+/* How the names begin of the threads that are counted. */
+static const wchar_t *begins;
+
+static int is_named(DWORD id) {
+    HANDLE thread = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, id);
+    PWSTR name = NULL;
+    int held = 0;
+    if (thread != NULL && SUCCEEDED(describe(thread, &name)) && name != NULL) {
+        held = wcsncmp(name, begins, wcslen(begins)) == 0;
+        LocalFree(name);
     }
-    CloseHandle(all);
-    return count;
+    CloseHandle(thread);
+    return held;
+}
+
+static int threads_named(const wchar_t *name) {
+    begins = name;
+    return threads_that(is_named);
 }
 
 static void threads_have_names(void) {
@@ -130,7 +130,7 @@ static void threads_have_names(void) {
         SKIP(threads_have_names, "this Windows has no names of threads");
         return;
     }
-    get_description describe = (get_description)(void (*)(void))found;
+    describe = (get_description)(void (*)(void))found;
     inferno_session_options options = session_defaults();
     inferno_queue_options of_queue;
     inferno_queue *queue = NULL;
@@ -141,8 +141,8 @@ static void threads_have_names(void) {
     inferno_session *session = open_session(model, &options);
     CHECK_OK(inferno_session_run(session, NULL));
     REQUIRE_OK(inferno_queue_new(model, &of_queue, &queue));
-    CHECK(threads_named(describe, L"inferno-crew") == 2);
-    CHECK(threads_named(describe, L"inferno-queue") == 2);
+    CHECK(threads_named(L"inferno-crew") == 2);
+    CHECK(threads_named(L"inferno-queue") == 2);
     CHECK_OK(inferno_queue_free(queue));
     CHECK_OK(inferno_session_free(session));
     CHECK_OK(inferno_model_free(model));
