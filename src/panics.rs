@@ -19,8 +19,11 @@ thread_local! {
 static HOOK: Once = Once::new();
 
 /// Runs `body`; a panic comes back as its message with file and line.
+#[inline]
 pub(crate) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    HOOK.call_once(install);
+    if !HOOK.is_completed() {
+        HOOK.call_once(install);
+    }
     // (It has no destructor, so it is there during a thread's teardown, too.)
     let outcome = DEPTH.with(|depth| {
         depth.set(depth.get() + 1);

@@ -110,17 +110,34 @@ impl Shape {
                 dims.len()
             )));
         }
-        let mut shape = Shape { rank: dims.len() as u8, dims: [0; MAX_RANK] };
-        shape.dims[..dims.len()].copy_from_slice(dims);
+        let mut padded = [0; MAX_RANK];
+        padded[..dims.len()].copy_from_slice(dims);
+        Shape::padded(dims.len(), padded)
+    }
+
+    /// A checked shape of the first `rank` dims; the others are zero.
+    #[inline]
+    pub fn padded(rank: usize, dims: [usize; MAX_RANK]) -> Result<Shape> {
+        debug_assert!(rank <= MAX_RANK && dims[rank..].iter().all(|dim| *dim == 0));
         // A zero among the dims must not hide an overflow of the others.
         let volume = dims.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
         // The widest element takes 16 bytes (a string inside tract takes 24).
+        let shape = Shape { rank: rank as u8, dims };
         match volume {
             Some(n) if n <= isize::MAX as usize / 32 => Ok(shape),
-            _ => {
-                Err(error::limit_exceeded(format!("a tensor of dims {shape}: no memory holds it")))
-            }
+            _ => Err(shape.too_large()),
         }
+    }
+
+    #[cold]
+    fn too_large(&self) -> Error {
+        error::limit_exceeded(format!("a tensor of dims {self}: no memory holds it"))
+    }
+
+    /// The dims, and zeros behind them.
+    #[inline]
+    pub fn dims(&self) -> &[usize; MAX_RANK] {
+        &self.dims
     }
 
     /// How many elements there are.

@@ -210,12 +210,12 @@ impl<T> Table<T> {
             // SAFETY: invariant 3: pinned, so the value stays; only read.
             unsafe { (*v).clone() }
         });
-        value.ok_or_else(|| error::internal("a live handle without a value"))
+        value.ok_or_else(empty)
     }
 
     /// The object behind `handle`, which stays where it is until the answer is
-    /// dropped.
-    #[inline]
+    /// dropped. (Inlined, for what is handed back by memory is slow to read at once.)
+    #[inline(always)]
     pub fn pin(&self, handle: *const c_void) -> Result<Pinned<'_, T>> {
         let (index, slot, generation) = self.locate(handle)?;
         let mut state = slot.state.load(Ordering::Acquire);
@@ -224,7 +224,7 @@ impl<T> Table<T> {
                 return Err(self.stale(handle));
             }
             if state & PINS == PINS {
-                return Err(error::busy("too many threads resolve one handle at once"));
+                return Err(crowded());
             }
             match slot.state.compare_exchange_weak(
                 state,
@@ -242,7 +242,7 @@ impl<T> Table<T> {
         });
         let pinned = Pinned { table: self, index, slot, value };
         if value.is_null() {
-            return Err(error::internal("a live handle without a value"));
+            return Err(empty());
         }
         Ok(pinned)
     }
@@ -375,31 +375,36 @@ impl<T> Table<T> {
         self.chunks.get(chunk)?.get()?.get(offset)
     }
 
+    #[inline(always)]
     fn locate(&self, handle: *const c_void) -> Result<(usize, &Slot<T>, u64)> {
         let bits = handle.addr();
-        if handle.is_null() {
-            return Err(error::invalid_handle(format!("the {} handle is NULL", self.kind.name())));
-        }
-        match Kind::of(bits) {
-            Some(kind) if kind == self.kind => {}
-            Some(kind) => {
-                return Err(error::invalid_handle(format!(
-                    "expected a handle of {}, this is one of {}",
-                    self.kind.name(),
-                    kind.name()
-                )));
-            }
-            None => return Err(self.foreign(handle)),
-        }
         let index = bits >> KIND_BITS & ((1 << SLOT_BITS) - 1);
         let generation = bits as u64 >> (KIND_BITS + SLOT_BITS);
-        if generation == 0 || generation > GENERATION_MASK {
-            return Err(self.foreign(handle));
+        let is_ours = bits & KIND_MASK == self.kind.tag();
+        if !is_ours || generation == 0 || generation > GENERATION_MASK {
+            return Err(self.misnamed(handle));
         }
         let slot = self.slot(index).ok_or_else(|| self.foreign(handle))?;
         Ok((index, slot, generation))
     }
 
+    /// No handle of this table's, live or not.
+    #[cold]
+    fn misnamed(&self, handle: *const c_void) -> error::Error {
+        if handle.is_null() {
+            return error::invalid_handle(format!("the {} handle is NULL", self.kind.name()));
+        }
+        match Kind::of(handle.addr()) {
+            Some(kind) if kind != self.kind => error::invalid_handle(format!(
+                "expected a handle of {}, this is one of {}",
+                self.kind.name(),
+                kind.name()
+            )),
+            _ => self.foreign(handle),
+        }
+    }
+
+    #[cold]
     fn foreign(&self, handle: *const c_void) -> error::Error {
         error::invalid_handle(format!(
             "{:#x} is no {} handle: expected one that Inferno gave",
@@ -408,6 +413,7 @@ impl<T> Table<T> {
         ))
     }
 
+    #[cold]
     fn stale(&self, handle: *const c_void) -> error::Error {
         error::invalid_handle(format!(
             "the {} handle {:#x} is not open: it was freed, or ended by inferno_shutdown",
@@ -415,6 +421,16 @@ impl<T> Table<T> {
             handle.addr()
         ))
     }
+}
+
+#[cold]
+fn crowded() -> error::Error {
+    error::busy("too many threads resolve one handle at once")
+}
+
+#[cold]
+fn empty() -> error::Error {
+    error::internal("a live handle without a value")
 }
 
 /// An object whose handle is pinned, of this thread only.

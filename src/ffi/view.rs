@@ -12,29 +12,43 @@ const _: () = assert!(INFERNO_MAX_RANK == MAX_RANK);
 
 /// Our view as the host's struct. An empty tensor has no address.
 pub(super) fn write_view(view: &View<'_>) -> Result<inferno_tensor> {
-    let mut dims = [0i64; INFERNO_MAX_RANK];
-    for (to, from) in dims.iter_mut().zip(view.shape.iter()) {
-        *to = *from as i64;
-    }
     let (data, size_bytes) = match &view.data {
-        Data::Bytes(b) => (b.as_ptr().cast_mut().cast::<c_void>(), b.len()),
-        Data::BytesMut(b) => (b.as_ptr().cast_mut().cast(), b.len()),
-        Data::Strings(s) => (s.as_ptr().cast_mut().cast(), size_of_val(*s)),
+        Data::Bytes(b) => (b.as_ptr(), b.len()),
+        Data::BytesMut(b) => (b.as_ptr(), b.len()),
+        Data::Strings(s) => (s.as_ptr().cast(), size_of_val(*s)),
     };
-    let expected = view.shape.size_bytes(view.dtype);
-    if size_bytes != expected {
-        return Err(error::internal(format!(
-            "a tensor of dims {} has {size_bytes} bytes, expected {expected}",
-            view.shape
-        )));
+    write_part(view.dtype, &view.shape, view.shape.first().copied(), (data, size_bytes))
+}
+
+/// The first rows of a tensor, so many, which begin there and take so many bytes.
+#[inline]
+pub(super) fn write_part(
+    dtype: DType,
+    shape: &Shape,
+    rows: Option<usize>,
+    (data, size_bytes): (*const u8, usize),
+) -> Result<inferno_tensor> {
+    let mut dims = shape.dims().map(|dim| dim as i64);
+    let mut elements = 1;
+    if let Some(rows) = rows {
+        dims[0] = rows as i64;
+        elements = shape[1..].iter().fold(rows, |product, dim| product * dim);
+    }
+    if size_bytes != elements * dtype.size_bytes() {
+        return Err(of_another_size(shape, size_bytes));
     }
     Ok(inferno_tensor {
-        dtype: view.dtype.onnx(),
-        rank: view.shape.len() as i32,
+        dtype: dtype.onnx(),
+        rank: shape.len() as i32,
         dims,
-        data: if size_bytes == 0 { std::ptr::null_mut() } else { data },
+        data: if size_bytes == 0 { std::ptr::null_mut() } else { data.cast_mut().cast() },
         size_bytes,
     })
+}
+
+#[cold]
+fn of_another_size(shape: &Shape, size_bytes: usize) -> error::Error {
+    error::internal(format!("rows of a tensor of dims {shape} have {size_bytes} bytes"))
 }
 
 /// SAFETY: `dims` is NULL or holds `rank` readable values.
@@ -62,32 +76,52 @@ pub(super) struct Checked {
 }
 
 /// SAFETY: `tensor` is NULL or readable.
+#[inline(always)]
 pub(super) unsafe fn check(what: &str, tensor: *const inferno_tensor) -> Result<Checked> {
     // SAFETY: as this function's own contract.
     let Some(tensor) = (unsafe { slice_arg(what, tensor, 1) }?).first() else {
         return Err(error::internal("one tensor asked for, none given"));
     };
-    let dtype = DType::from_onnx(tensor.dtype).ok_or_else(|| {
-        error::invalid_argument(format!(
+    let rank = tensor.rank as usize;
+    // (What is behind the last dim may be anything.)
+    let dims = std::array::from_fn(|axis| if axis < rank { tensor.dims[axis] } else { 0 });
+    let (Some(dtype), 0..=MAX_RANK, true) = (
+        DType::from_onnx(tensor.dtype),
+        rank,
+        dims.iter().all(|dim| usize::try_from(*dim).is_ok()),
+    ) else {
+        return Err(wrong(what, tensor));
+    };
+    let shape = Shape::padded(rank, dims.map(|dim| dim as usize)).map_err(|e| e.at(what))?;
+    let expected = shape.size_bytes(dtype);
+    if tensor.size_bytes != expected || tensor.data.is_null() && expected > 0 {
+        return Err(wrong(what, tensor));
+    }
+    Ok(Checked { dtype, shape, data: tensor.data, size_bytes: expected })
+}
+
+/// What is wrong with a host's tensor.
+#[cold]
+fn wrong(what: &str, tensor: &inferno_tensor) -> error::Error {
+    let Some(dtype) = DType::from_onnx(tensor.dtype) else {
+        return error::invalid_argument(format!(
             "{what}.dtype is {}: expected an inferno_dtype",
             tensor.dtype
-        ))
-    })?;
+        ));
+    };
     // SAFETY: `dims` is an array of the struct.
-    let shape = unsafe { shape_arg(tensor.rank, tensor.dims.as_ptr()) }.map_err(|e| e.at(what))?;
+    let shape = match unsafe { shape_arg(tensor.rank, tensor.dims.as_ptr()) } {
+        Ok(shape) => shape,
+        Err(e) => return e.at(what),
+    };
     let expected = shape.size_bytes(dtype);
     if tensor.size_bytes != expected {
-        return Err(error::size_mismatch(format!(
+        return error::size_mismatch(format!(
             "{what}.size_bytes is {}: expected {expected} for {dtype} {shape}",
             tensor.size_bytes
-        )));
+        ));
     }
-    if tensor.data.is_null() && expected > 0 {
-        return Err(error::invalid_argument(format!(
-            "{what}.data is NULL: expected {expected} bytes"
-        )));
-    }
-    Ok(Checked { dtype, shape, data: tensor.data, size_bytes: tensor.size_bytes })
+    error::invalid_argument(format!("{what}.data is NULL: expected {expected} bytes"))
 }
 
 /// Copies a host's tensor into a value of ours.

@@ -38,13 +38,43 @@ pub struct Shortage {
     pub cause: Cause,
 }
 
+/// The first shortage of a scope. (Whether there is one is asked in every call, and a
+/// value that was written in parts is slow to read as a whole.)
+pub(super) struct Noted {
+    is_there: Cell<bool>,
+    what: Cell<Shortage>,
+}
+
+impl Noted {
+    const fn nothing() -> Noted {
+        let what = Shortage { bytes: 0, held: 0, cause: Cause::Limit };
+        Noted { is_there: Cell::new(false), what: Cell::new(what) }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<Shortage> {
+        self.is_there.get().then(|| self.what.get())
+    }
+
+    #[inline]
+    pub(super) fn set(&self, short: Shortage) {
+        self.what.set(short);
+        self.is_there.set(true);
+    }
+
+    #[inline]
+    pub(super) fn clear(&self) {
+        self.is_there.set(false);
+    }
+}
+
 /// One thread's ledger. `const`, without a destructor (invariant 4).
 pub(super) struct Ledger {
     /// A scope is open.
     pub(super) open: Cell<bool>,
     pub(super) live: Cell<i64>,
     pub(super) limit: Cell<i64>,
-    pub(super) short: Cell<Option<Shortage>>,
+    pub(super) short: Noted,
     pub(super) keeper: Cell<*const Keeper>,
     /// The account that is credited.
     account: Cell<Id>,
@@ -72,7 +102,7 @@ thread_local! {
             open: Cell::new(false),
             live: Cell::new(0),
             limit: Cell::new(i64::MAX),
-            short: Cell::new(None),
+            short: Noted::nothing(),
             keeper: Cell::new(null()),
             account: Cell::new(RUNTIME),
             net: Cell::new(0),
@@ -110,7 +140,7 @@ impl Ledger {
     fn note(&self, bytes: usize, cause: Cause, held: i64) {
         self.refused.set(self.refused.get() + 1);
         if self.short.get().is_none() {
-            self.short.set(Some(Shortage { bytes, held, cause }));
+            self.short.set(Shortage { bytes, held, cause });
         }
     }
 
@@ -185,8 +215,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// What is to be told of a soft budget that the thread passed.
+    /// Whether there is anything to be told of it.
     #[inline]
+    pub(super) fn is_past_soft(&self) -> bool {
+        self.passed.get().is_some()
+    }
+
+    /// What is to be told of a soft budget that the thread passed.
     pub(super) fn past_soft(&self) -> Option<String> {
         self.passed.take().and_then(accounts::past_soft)
     }

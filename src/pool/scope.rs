@@ -114,7 +114,7 @@ impl<'a> Scope<'a> {
         let most = base.saturating_add_unsigned(limit);
         l.open.set(true);
         l.limit.set(most.min(l.limit.get()));
-        l.short.set(None);
+        l.short.clear();
         Scope { outer, base, limit, ledger, keeper: PhantomData }
     }
 
@@ -137,8 +137,13 @@ impl<'a> Scope<'a> {
         self.ledger().short.get()
     }
 
-    /// What is to be told of a soft budget that this thread passed.
+    /// Whether there is anything to be told of a soft budget.
     #[inline]
+    pub fn is_past_soft(&self) -> bool {
+        self.ledger().is_past_soft()
+    }
+
+    /// What is to be told of a soft budget that this thread passed.
     pub fn past_soft(&self) -> Option<String> {
         self.ledger().past_soft()
     }
@@ -172,11 +177,15 @@ impl Drop for Scope<'_> {
     #[inline]
     fn drop(&mut self) {
         let l = self.ledger();
-        let (open, limit, short, keeper) = self.outer;
-        let noted = l.short.get();
+        let (open, limit, ref short, keeper) = self.outer;
         l.open.set(open);
         l.limit.set(limit);
-        l.short.set(short.or(if open { noted } else { None }));
+        match short {
+            Some(first) => l.short.set(*first),
+            // (What was noted inside is the outer one's first.)
+            None if open => {}
+            None => l.short.clear(),
+        }
         l.keeper.set(keeper);
         if !open {
             l.settle();
