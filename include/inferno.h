@@ -1548,7 +1548,10 @@ typedef struct inferno_job_options {
   uint64_t timeout_ns;
   /**
    * Whose job it is: producers take turns. 0, the default, is the calling thread.
-   * Those whose numbers are equal modulo 64 share their turns.
+   * Those whose numbers are equal modulo 64 share their turns. On a queue without
+   * workers, who waits for a job begins a batch of less than 50 µs with that
+   * producer's jobs; after 16 such batches that left the oldest behind, one goes by
+   * turns.
    */
   uint64_t producer;
   /**
@@ -1602,7 +1605,9 @@ typedef struct inferno_queue_options {
   uint32_t max_batch;
   /**
    * Batches that run at once, each on a session of its own, at most 64. 0, the default:
-   * as many as there are workers, or 1.
+   * as many as there are workers, or 1. Many threads that wait on a queue without
+   * workers want a few more than there are processors: one that is not scheduled keeps
+   * its place.
    */
   uint32_t concurrency;
   /**

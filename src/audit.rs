@@ -95,20 +95,24 @@ audit! {
     shared [HostQueue, Place, queue::Queue<queue::Sessions, HostNote>,
             queue::Core<queue::Sessions, HostNote>]
         "all of it, by submitters, drivers, waiters",
-        "`queue::phase` 1 to 4; a lock each for what is scheduled, a job's content, a bell, the gate",
+        "`queue::phase` 1 to 5; a lock each for what is scheduled, a bell, the gate",
         "tests/queue_threads.rs";
     shared [queue::audited::Inbox, queue::audited::Free, queue::audited::Phase]
         "new jobs, free places, a job's life", "one atomic each, by read-modify-write",
         "tests/loom/src/queue.rs";
-    moved [queue::Input, queue::Lent, HostNote, queue::audited::Content<queue::Rows, HostNote>]
-        "the host's memory and pointer", "the lock of the job's content; lent until it is answered",
+    moved [queue::Input, queue::Lent, HostNote, queue::audited::Content<HostNote>]
+        "the host's memory and pointer", "`queue::phase` 5; lent until it is answered",
         "tests/c/queue.c";
-    shared [queue::Sessions, queue::Rows, queue::Lane<'static>,
+    shared [queue::audited::Owned<queue::audited::Content<HostNote>>]
+        "what a job is made of", "`queue::phase` 5: one thread's, or not changed any more",
+        "tests/queue_threads.rs";
+    shared [queue::Sessions, queue::Rows, queue::Part<'static>, queue::Lane<'static>,
             queue::audited::Cell<queue::Rows, HostNote>]
         "sessions that rest, outputs of a batch", "a lock; outputs do not change while a job has them",
         "tests/c/queue.c";
     shared [queue::Options, queue::Settings, queue::Fit, queue::Health, queue::audited::Policy,
             queue::audited::Breaker, queue::audited::Arrival, queue::audited::Next,
+            queue::audited::Own,
             queue::audited::Cancel, queue::audited::Answered, queue::audited::Taken,
             queue::audited::Closed]
         "nothing: plain values", "copied, or in a lock", "src/queue/policy/tests.rs";

@@ -11,7 +11,8 @@
 //! [`host`], [`pool`], [`work`], [`crew`] and [`metrics`] serve everyone above them. Nobody
 //! imports `ffi`; tract's types stay inside `model` and `plan`; `unsafe` stays inside
 //! `ffi`, `pool`, `kernels`, `crew`, `host` (memory, jobs, files, the clock), `work`,
-//! `session/bind.rs` and `queue/lent.rs`, where the host's own buffers are. `tests/layers.rs`
+//! `session/bind.rs` and `queue/lent.rs`, where the host's own buffers are, and in `queue`
+//! where a job's phase says whose it is. `tests/layers.rs`
 //! checks all three.
 //!
 //! | module | what it is |

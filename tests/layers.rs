@@ -27,8 +27,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "queue",
         &[
-            "error", "host", "metrics", "model", "panics", "plan", "pool", "session", "sync",
-            "tensor",
+            "error", "host", "kernels", "metrics", "model", "panics", "plan", "pool", "session",
+            "sync", "tensor",
         ],
     ),
     ("runtime", &["error", "log", "sync"]),
@@ -63,6 +63,9 @@ const UNSAFE: &[&str] = &[
     "work",
     "session/bind.rs",
     "queue/lent.rs",
+    "queue/owned.rs",
+    "queue/core.rs",
+    "queue/step.rs",
 ];
 
 struct Source {

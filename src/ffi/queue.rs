@@ -1,6 +1,6 @@
 //! Queues: jobs from any thread, joined into batches.
 
-use super::guard::{guard, opt_struct, out, slice_arg};
+use super::guard::{guard, guard_in_hosts_mode, opt_struct, out, slice_arg};
 use super::handle::{self, Kind, Table};
 use super::job::{HostNote, JOBS, Place, inferno_job, inferno_job_options};
 use super::metrics::{INFERNO_METRICS_STATUSES, switch};
@@ -14,6 +14,7 @@ use crate::model::Model;
 use crate::queue::{
     self, Door, Health, Input, LEVELS, Lent, Options, Queue, Request, Sessions, Settings,
 };
+use crate::tensor::DType;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -54,7 +55,9 @@ pub struct inferno_queue_options {
     /// else 1.
     pub max_batch: u32,
     /// Batches that run at once, each on a session of its own, at most 64. 0, the default:
-    /// as many as there are workers, or 1.
+    /// as many as there are workers, or 1. Many threads that wait on a queue without
+    /// workers want a few more than there are processors: one that is not scheduled keeps
+    /// its place.
     pub concurrency: u32,
     /// So many jobs in a row whose run failed open the breaker: jobs that wait end with
     /// `INFERNO_STATUS_UNAVAILABLE`, and new ones are refused with it; after
@@ -335,7 +338,7 @@ pub unsafe extern "C" fn inferno_queue_submit(
     options: *const inferno_job_options,
     job: *mut *mut inferno_job,
 ) -> inferno_status {
-    guard(|| {
+    guard_in_hosts_mode(|| {
         let queue = QUEUES.pin(queue.cast())?;
         // SAFETY: the caller gives NULL or an initialised struct, NULL or a writable
         // pointer, and as many tensors as it says.
@@ -392,8 +395,13 @@ unsafe fn fill(to: &mut [Input], from: &[inferno_tensor], is_borrowed: bool) -> 
         // SAFETY: as this function's own contract.
         unsafe {
             let named = |e: error::Error| e.at(format_args!("inputs[{index}]"));
+            if !is_borrowed && is_like(from, to) {
+                // (As most jobs are: what was found of the one before holds.)
+                to.copy_again(slice_arg("data", from.data.cast(), from.size_bytes)?)?;
+                continue;
+            }
             let t = check_tensor("tensor", from).map_err(named)?;
-            if t.dtype == crate::tensor::DType::String {
+            if t.dtype == DType::String {
                 return Err(named(error::unsupported("a string tensor: expected numbers")));
             }
             let data = t.data.cast_const().cast::<u8>();
@@ -404,6 +412,17 @@ unsafe fn fill(to: &mut [Input], from: &[inferno_tensor], is_borrowed: bool) -> 
         }
     }
     Ok(())
+}
+
+/// Whether a tensor is sound, and of the type and shape of the one that was there before.
+fn is_like(tensor: &inferno_tensor, before: &Input) -> bool {
+    let (shape, dtype) = (before.shape(), before.dtype());
+    tensor.dtype == dtype.onnx()
+        && tensor.rank as usize == shape.len()
+        && shape.iter().zip(&tensor.dims).all(|(ours, given)| *ours as i64 == *given)
+        && tensor.size_bytes == shape.size_bytes(dtype)
+        && !tensor.data.is_null()
+        && dtype != DType::String
 }
 
 /// Runs what waits on the calling thread, without waiting for company, as long as the
@@ -423,7 +442,7 @@ pub unsafe extern "C" fn inferno_queue_pump(
     budget_ns: u64,
     steps: *mut u64,
 ) -> inferno_status {
-    guard(|| {
+    guard_in_hosts_mode(|| {
         let queue = QUEUES.pin(queue.cast())?;
         // SAFETY: the caller gives NULL or a writable place.
         let place = if steps.is_null() { None } else { Some(unsafe { out("steps", steps) }?) };
@@ -460,7 +479,7 @@ pub extern "C" fn inferno_queue_shutdown(
     mode: i32,
     timeout_ns: u64,
 ) -> inferno_status {
-    guard(|| {
+    guard_in_hosts_mode(|| {
         let queue = QUEUES.pin(queue.cast())?;
         let is_draining = match mode {
             0 => true,

@@ -1,12 +1,15 @@
 //! A queue without its threads: jobs come in here, and whoever schedules works here.
 
+#![allow(unsafe_code)]
+
 use super::apart::Apart;
 use super::breaker::{Breaker, Health};
 use super::costs::Costs;
 use super::engine::Engine;
 use super::gate::Gate;
 use super::inbox::{Closed, Inbox};
-use super::job::{Cell, Content, Input, Note, Request};
+use super::job::{Cell, Content, Input, Note, Outcome, Request};
+use super::linger::Linger;
 use super::phase::Cancel;
 use super::policy::{Arrival, NEVER, Policy, Settings};
 use super::rest::Bells;
@@ -81,6 +84,7 @@ pub struct Core<E: Engine, N: Note> {
     pub(super) busy: Apart<AtomicU32>,
     pub(super) gate: Apart<Gate>,
     pub(super) bells: Bells,
+    pub(super) linger: Linger,
     pub(super) scratch: Mutex<Vec<Scratch>>,
     arrivals: Apart<AtomicU32>,
     /// There is another processor to wait for: to look is worth more than to sleep.
@@ -126,6 +130,7 @@ impl<E: Engine, N: Note> Core<E, N> {
             busy: Apart::new(AtomicU32::new(0)),
             gate: Apart::new(Gate::default()),
             bells: Bells::default(),
+            linger: Linger::default(),
             scratch: Mutex::default(),
             arrivals: Apart::new(AtomicU32::new(0)),
             is_watchful: available_parallelism().is_ok_and(|processors| processors.get() > 1),
@@ -173,22 +178,21 @@ impl<E: Engine, N: Note> Core<E, N> {
             .place(request.producer, door)
             .inspect_err(|e| self.meter.ended(Some(e.kind()), 1))?;
         let cell = &self.cells[index as usize];
-        let (arrival, is_plain) = {
-            let mut content = cell.content.lock();
-            let Content { inputs, note, .. } = &mut *content;
-            match fill(inputs).and_then(|()| self.arrival(inputs, &request)) {
-                Ok(arrival) => {
-                    cell.phase.open();
-                    let is_plain = request.note.is_none() && !inputs.iter().any(Input::is_lent);
-                    *note = request.note;
-                    door.open(index, note);
-                    (arrival, is_plain)
-                }
-                Err(e) => {
-                    drop(content);
-                    self.give_up(index, door);
-                    return Err(e);
-                }
+        let begun = |content: &mut Content<N>| {
+            fill(&mut content.inputs)?;
+            let arrival = self.arrival(&content.inputs, &request)?;
+            cell.phase.open();
+            let is_plain = request.note.is_none() && !content.inputs.iter().any(Input::is_lent);
+            content.note = request.note;
+            door.open(index, &mut content.note);
+            Ok((arrival, is_plain))
+        };
+        // SAFETY: `phase` 5: taken from the free places, and not pushed yet.
+        let (arrival, is_plain) = match unsafe { cell.content.change(begun) } {
+            Ok(begun) => begun,
+            Err(e) => {
+                self.give_up(index, door);
+                return Err(e);
             }
         };
         cell.set_arrival(&arrival, is_plain);
@@ -205,8 +209,8 @@ impl<E: Engine, N: Note> Core<E, N> {
                 Ok(index)
             }
             Err(Closed) => {
-                // Nobody else has seen it.
-                cell.content.lock().note = None;
+                // SAFETY: `phase` 5: the push was refused, so nobody else has seen it.
+                unsafe { cell.content.change(|content| content.note = None) };
                 cell.phase.answer(false);
                 door.shut(index);
                 self.meter.ended(Some(Kind::Unavailable), 1);
@@ -300,11 +304,12 @@ impl<E: Engine, N: Note> Core<E, N> {
         !phase.release() || self.recycle(job)
     }
 
-    /// A place is free again. False when the queue has ended.
+    /// A place is free again: of a job that is answered and not held any more, or of none.
+    /// False when the queue has ended.
     pub(super) fn recycle(&self, job: u32) -> bool {
         let cell = &self.cells[job as usize];
-        let before = cell.content.lock().outcome.take();
-        drop(before);
+        // SAFETY: `phase` 3 and 5: the caller alone recycles it.
+        unsafe { cell.outcome.change(|outcome| *outcome = None) };
         self.free.give(&self.cells, job, cell.producer()).is_ok()
     }
 
@@ -329,7 +334,7 @@ impl<E: Engine, N: Note> Core<E, N> {
         })
     }
 
-    /// How a job ended, when its outcome is there.
+    /// How a job ended, when its outcome is there. The caller holds the job.
     pub fn outcome<T>(
         &self,
         job: u32,
@@ -339,10 +344,12 @@ impl<E: Engine, N: Note> Core<E, N> {
         if !cell.phase.is_settled() {
             return Err(error::not_ready("the job is not answered yet: wait for it"));
         }
-        match &cell.content.lock().outcome {
+        let look = |outcome: &Outcome<_>| match outcome {
             Some(outcome) => look(outcome),
             None => Err(error::internal("a job without an outcome")),
-        }
+        };
+        // SAFETY: `phase` 5: settled, and held by the caller.
+        unsafe { cell.outcome.read(look) }
     }
 }
 

@@ -4,6 +4,9 @@
 //! A batch runs at the next power of two of rows. Where a model's time grows with its rows,
 //! 20 of them cost as much as 32, and more than 16 and then 4.
 
+/// What takes less is over before a thread that sleeps would be awake.
+const SMALL_NS: u64 = 50_000;
+
 /// What batches of 1, 2, 4, … rows took; 0 for none yet.
 #[derive(Default)]
 pub(super) struct Costs([u64; 16]);
@@ -16,6 +19,16 @@ impl Costs {
     /// What a batch of so many rows may take.
     pub(super) fn ns(&self, rows: u32) -> u64 {
         self.0[class(rows)]
+    }
+
+    /// Whether a batch of so many rows is over sooner than somebody else would begin it.
+    pub(super) fn is_small(&self, rows: u32) -> bool {
+        self.ns(rows) < SMALL_NS
+    }
+
+    /// Whether all are, of any size that ran.
+    pub(super) fn are_small(&self) -> bool {
+        self.0.iter().all(|ns| *ns < SMALL_NS)
     }
 
     /// What one took.
@@ -35,6 +48,20 @@ impl Costs {
         let (whole, part_ns, rest_ns) = (self.ns(waiting), self.ns(part), self.ns(waiting - part));
         let is_known = part_ns > 0 && rest_ns > 0;
         if is_known && part_ns + rest_ns < whole { part } else { waiting }
+    }
+
+    /// How many of them to run with `own`, which come first: as many as make a row so much
+    /// cheaper that it is worth keeping those waiting who would run them themselves.
+    pub(super) fn joined(&self, own: u32, waiting: u32) -> u32 {
+        let mut rows = self.worth(own);
+        if rows < own {
+            return rows;
+        }
+        rows = rows.next_power_of_two();
+        while rows < waiting && 2 * self.ns(2 * rows) < 3 * self.ns(rows).max(1) {
+            rows *= 2;
+        }
+        rows.min(waiting)
     }
 }
 
@@ -63,6 +90,25 @@ mod tests {
             [0, 3, 20],
             "nothing is known"
         );
+    }
+
+    #[test]
+    fn own_rows_take_others_along_where_that_makes_them_cheaper() {
+        let linear = costs(|rows| 3000 + 500 * u64::from(rows));
+        assert_eq!(
+            [(1, 32), (3, 32), (4, 32), (8, 20), (8, 9), (12, 20)]
+                .map(|(own, all)| linear.joined(own, all)),
+            [8, 8, 8, 8, 8, 16],
+            "up to the doubling that costs half as much again"
+        );
+        let steep = costs(|rows| 500 * u64::from(rows));
+        assert_eq!(
+            [(1, 32), (8, 32), (20, 32)].map(|(own, all)| steep.joined(own, all)),
+            [1, 8, 16]
+        );
+        assert_eq!(Costs::default().joined(3, 30), 30, "nothing is known");
+        let large = costs(|rows| 2000 * u64::from(rows));
+        assert!(linear.are_small() && large.is_small(16) && !large.are_small());
     }
 
     #[test]

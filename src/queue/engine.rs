@@ -20,7 +20,7 @@ pub type Jobs<'a> = &'a mut dyn FnMut(Put<'_>) -> Result<()>;
 /// Runs batches, several at once.
 pub trait Engine: Send + Sync + 'static {
     /// What a job gets of a batch.
-    type Outputs: Send + 'static;
+    type Outputs: Send + Sync + 'static;
     /// Where a batch runs. It is given back by a drop.
     type Lane<'a>;
 

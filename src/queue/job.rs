@@ -2,10 +2,11 @@
 
 use super::inbox::Linked;
 use super::lent::Lent;
+use super::owned::Owned;
 use super::phase::Phase;
 use super::policy::Arrival;
 use crate::error::{self, Error, Kind, Result};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::tensor::{DType, Shape};
 
 /// An input of a job.
@@ -24,11 +25,20 @@ impl Input {
 
     /// Copies a tensor in.
     pub fn copy(&mut self, dtype: DType, shape: &Shape, bytes: &[u8]) -> Result<()> {
-        (self.dtype, self.shape, self.lent) = (dtype, *shape, None);
+        (self.dtype, self.shape) = (dtype, *shape);
+        self.copy_again(bytes)
+    }
+
+    /// Copies another tensor of the same type and shape in.
+    #[inline]
+    pub fn copy_again(&mut self, bytes: &[u8]) -> Result<()> {
+        self.lent = None;
         self.copy.clear();
-        self.copy
-            .try_reserve_exact(bytes.len())
-            .map_err(|_| error::out_of_memory(format!("no {} bytes for a job", bytes.len())))?;
+        if self.copy.capacity() < bytes.len() {
+            self.copy
+                .try_reserve_exact(bytes.len())
+                .map_err(|_| error::out_of_memory(format!("no {} bytes for a job", bytes.len())))?;
+        }
         self.copy.extend_from_slice(bytes);
         Ok(())
     }
@@ -82,12 +92,14 @@ pub struct Request<N> {
     pub note: Option<N>,
 }
 
-/// What the thread that has a job works with.
-pub(crate) struct Content<O, N> {
+/// What the thread that has a job works with: see [`super::phase`], 5.
+pub(crate) struct Content<N> {
     pub(super) inputs: Vec<Input>,
-    pub(super) outcome: Option<Result<O, Error>>,
     pub(super) note: Option<N>,
 }
+
+/// What came of a job, when it has ended.
+pub(crate) type Outcome<O> = Option<Result<O, Error>>;
 
 /// The place of a job. (Apart from others by room, not by alignment: aligned memory is
 /// what tensors have, and may be refused: see [`crate::pool`].)
@@ -105,7 +117,8 @@ pub(crate) struct Cell<O, N> {
     at: AtomicU64,
     deadline: AtomicU64,
     key: AtomicU64,
-    pub(super) content: Mutex<Content<O, N>>,
+    pub(super) content: Owned<Content<N>>,
+    pub(super) outcome: Owned<Outcome<O>>,
 }
 
 const PLAIN: u32 = 1 << 31;
@@ -129,7 +142,8 @@ impl<O, N> Cell<O, N> {
             at: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             key: AtomicU64::new(0),
-            content: Mutex::new(Content { inputs, outcome: None, note: None }),
+            content: Owned::new(Content { inputs, note: None }),
+            outcome: Owned::new(None),
         }
     }
 

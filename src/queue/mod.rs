@@ -24,11 +24,12 @@
 //! | `costs` | how long batches run, and which size is worth running: pure |
 //! | `breaker` | whether jobs are taken at all: pure |
 //! | `inbox`, `free` (on `shelves`), `phase` | the lock-free words: new jobs, free places, a job's life |
-//! | `job`, `lent` | what a job is made of |
+//! | `job`, `lent`, `owned` | what a job is made of, and whose it is |
 //! | `core` | submitting, cancelling, letting go |
 //! | `step` | one look, one batch, its answers |
 //! | `gate` | where drivers sleep |
 //! | `rest` | sleeping, waking, waiting, pumping, ending |
+//! | `linger` | whether to look before sleeping pays: pure |
 //! | `punctual` | how much too late a sleep ends: pure |
 //! | `workers` | the threads |
 //! | `engine`, `sessions` | what runs a batch: sessions of one model |
@@ -43,6 +44,8 @@ mod gate;
 mod inbox;
 mod job;
 mod lent;
+mod linger;
+mod owned;
 mod phase;
 mod policy;
 mod punctual;
@@ -59,7 +62,7 @@ pub use engine::{Engine, Fit, Jobs, Put};
 pub use job::{Input, Note, Request};
 pub use lent::Lent;
 pub use policy::{LEVELS, Settings};
-pub use sessions::{Lane, Rows, Sessions};
+pub use sessions::{Lane, Part, Rows, Sessions};
 pub use telling::is_telling;
 pub use workers::Queue;
 
@@ -69,6 +72,7 @@ pub(crate) mod audited {
     pub(crate) use super::free::Free;
     pub(crate) use super::inbox::{Closed, Inbox, Taken};
     pub(crate) use super::job::{Cell, Content};
+    pub(crate) use super::owned::Owned;
     pub(crate) use super::phase::{Answered, Cancel, Phase};
-    pub(crate) use super::policy::{Arrival, Next, Policy};
+    pub(crate) use super::policy::{Arrival, Next, Own, Policy};
 }

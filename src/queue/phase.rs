@@ -8,9 +8,15 @@
 //!    and answers it. So a job is answered once, whatever else happens to it.
 //! 2. `cancel` only asks: it sets CANCELLED while the job is WAITING, which `begin`
 //!    then finds, or fails, by one compare-and-swap each.
-//! 3. HELD is what names the job: the host's handle, or the callback's. The job's place is free again when it is ANSWERED and
-//!    not HELD: of `answer` and `release` the later one sees both, and alone recycles.
+//! 3. HELD is what names the job: the host's handle, or the callback's. The job's place is
+//!    free again when it is ANSWERED and not HELD: of `answer` and `release` the later one
+//!    sees both, and alone recycles.
 //! 4. Who waits sets WATCHED, and sees ANSWERED or is seen by `answer`.
+//! 5. What a job is made of ([`super::owned`]) is one thread's at a time: who took the
+//!    place from the free ones has it until the push, who schedules until it is SETTLED,
+//!    who recycles it until it is a free place. Between SETTLED and the end of HELD, which
+//!    is when no call is inside the handle any more, nobody changes it, and all who hold the job read it.
+//!    Each of these hands it on by a release that the next one acquires.
 
 use crate::sync::{AtomicU32, Ordering};
 

@@ -3,6 +3,10 @@
 //!
 //! - **Order.** A higher priority goes first. Within one, producers take turns, one job
 //!   each; a producer's own jobs stay in the order of their arrival.
+//! - **Drivers.** A producer that waits and runs a small batch itself begins it with its
+//!   own jobs: others do the same with theirs, and nobody has to sleep until a neighbour
+//!   has run what one could have run. After 16 batches that left the oldest job behind one
+//!   goes by turns.
 //! - **Batches.** The first job in that order decides what can join it: jobs of the
 //!   same key, which stands for all that has to be alike, taken in the same order until
 //!   the rows are full. Lower priorities fill what higher ones leave.
@@ -26,6 +30,8 @@ const LANES: usize = 64;
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 const NONE: u32 = u32::MAX;
+/// So many batches in a row may leave the oldest job behind.
+const PATIENCE: u32 = 16;
 
 /// How a queue batches.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +93,22 @@ struct Links {
 
 const UNLINKED: Links = Links { before: NONE, after: NONE };
 
+/// What a producer that drives has of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    level: usize,
+    lane: usize,
+    /// Its rows, up to those of a batch.
+    pub rows: u32,
+}
+
+/// A batch, as far as it is put together.
+struct Batch {
+    key: Option<u64>,
+    rows: u32,
+    most: u32,
+}
+
 /// Ends of a list.
 #[derive(Clone, Copy)]
 struct Ends {
@@ -109,6 +131,8 @@ pub struct Policy {
     count: u32,
     rows: u64,
     running: u32,
+    /// Batches in a row that began with their driver's jobs and left the oldest behind.
+    passed: u32,
     /// When, which place, which use of it. Those that went otherwise stay for a while.
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
     /// Jobs that are tried again, from when on.
@@ -131,6 +155,7 @@ impl Policy {
             count: 0,
             rows: 0,
             running: 0,
+            passed: 0,
             deadlines: BinaryHeap::new(),
             resting: Vec::new(),
         }
@@ -318,43 +343,78 @@ impl Policy {
         self.company.expected_until(one_by_one_ns, self.lanes_used())
     }
 
+    /// The jobs of a producer that may begin the next batch, since it runs it: none of them
+    /// where higher priorities wait, or others have waited too long.
+    pub fn own(&self, producer: u64) -> Option<Own> {
+        let lane = (producer % LANES as u64) as usize;
+        let level = (0..LEVELS).rev().find(|level| self.used[*level] != 0)?;
+        if self.used[level] & 1 << lane == 0 || self.passed >= PATIENCE {
+            return None;
+        }
+        let (mut rows, mut job) = (0, self.lanes[level][lane].first);
+        while job != NONE && rows < self.settings.max_rows {
+            let entry = &self.entries[job as usize];
+            (rows, job) = (rows + entry.arrival.rows, entry.lane.after);
+        }
+        Some(Own { level, lane, rows: rows.min(self.settings.max_rows) })
+    }
+
     /// The jobs of the next batch, which begins to run now, of about so many rows: of more
     /// only where its first job has more. Says its rows.
-    pub fn take(&mut self, most: u32, mut each: impl FnMut(u32)) -> u32 {
-        let (mut key, mut rows) = (None, 0);
-        for level in (0..LEVELS).rev() {
-            while self.round(level, most, &mut key, &mut rows, &mut each) {}
+    pub fn take(&mut self, most: u32, own: Option<Own>, mut each: impl FnMut(u32)) -> u32 {
+        let oldest = self.ages.first;
+        let mut batch = Batch { key: None, rows: 0, most };
+        if let Some(Own { level, lane, .. }) = own {
+            while batch.rows < most && self.join(level, lane, &mut batch, &mut each) {}
         }
+        for level in (0..LEVELS).rev() {
+            while self.round(level, &mut batch, &mut each) {}
+        }
+        let leaves_oldest = own.is_some() && self.ages.first == oldest;
+        self.passed = if leaves_oldest { self.passed + 1 } else { 0 };
         self.running += 1;
-        rows
+        batch.rows
     }
 
     /// One turn of each producer. False when nobody had a job that joins.
-    fn round(
-        &mut self,
-        level: usize,
-        most: u32,
-        key: &mut Option<u64>,
-        rows: &mut u32,
-        each: &mut impl FnMut(u32),
-    ) -> bool {
+    fn round(&mut self, level: usize, batch: &mut Batch, each: &mut impl FnMut(u32)) -> bool {
         let from = self.turn[level];
         let mut todo = self.used[level].rotate_right(from);
         let mut joined = false;
-        while todo != 0 && *rows < most {
+        while todo != 0 && batch.rows < batch.most {
             let lane = (from + todo.trailing_zeros()) % LANES as u32;
             todo &= todo - 1;
-            let job = self.lanes[level][lane as usize].first;
-            let Arrival { key: own, rows: more, .. } = self.entries[job as usize].arrival;
-            let joins = key.is_none_or(|key| key == own) && (key.is_none() || *rows + more <= most);
-            if joins {
-                (*key, *rows, joined) = (Some(own), *rows + more, true);
-                self.remove(job);
+            if self.join(level, lane as usize, batch, each) {
+                joined = true;
                 self.turn[level] = (lane + 1) % LANES as u32;
-                each(job);
             }
         }
         joined
+    }
+
+    /// The first job of a lane joins a batch, if there is one that may.
+    fn join(
+        &mut self,
+        level: usize,
+        lane: usize,
+        batch: &mut Batch,
+        each: &mut impl FnMut(u32),
+    ) -> bool {
+        let job = self.lanes[level][lane].first;
+        if job == NONE {
+            return false;
+        }
+        let Arrival { key, rows, .. } = self.entries[job as usize].arrival;
+        let joins = match batch.key {
+            None => true,
+            Some(all) => all == key && batch.rows + rows <= batch.most,
+        };
+        if joins {
+            (batch.key, batch.rows) = (Some(key), batch.rows + rows);
+            self.remove(job);
+            each(job);
+        }
+        joins
     }
 
     /// A batch has ended.

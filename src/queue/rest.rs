@@ -117,27 +117,45 @@ impl<E: Engine, N: Note> Core<E, N> {
     /// Works until `is_over`, when the job is answered if it is for one, or the time is.
     fn drive(&self, until: u64, job: Option<u32>, is_over: impl Fn() -> bool) {
         let mut scratch = self.scratch();
-        let pace = Pace { is_hurried: false, within_ns: u64::MAX };
+        let driver = job.map(|job| self.cells[job as usize].producer());
+        let pace = Pace { is_hurried: false, within_ns: u64::MAX, driver };
         while !is_over() && self.left(until).is_some() {
-            if let Step::Rest(rest) = self.step(&mut scratch, pace) {
-                // (A batch of another's ends about as soon as this thread would sleep.)
-                let awake = self.now().saturating_add(LINGER_NS).min(rest.until).min(until);
-                if !self.look_out(&rest, awake, &is_over) {
-                    self.sleep(&rest, until, job, &is_over);
-                }
+            if let Step::Rest(rest) = self.step(&mut scratch, pace)
+                && !self.linger(&rest, until, &is_over)
+            {
+                self.sleep(&rest, until, job, &is_over);
             }
         }
         self.leave(scratch);
+    }
+
+    /// Looks for a while, where that pays: another's batch may end about as soon as this
+    /// thread would sleep. Whether there is something to do.
+    fn linger(&self, rest: &Rest, until: u64, is_over: impl Fn() -> bool) -> bool {
+        if !self.linger.pays() {
+            return false;
+        }
+        let awake = self.now().saturating_add(LINGER_NS).min(rest.until).min(until);
+        let found = self.look_out(rest, awake, is_over);
+        self.linger.learn(found);
+        found
     }
 
     fn scratch(&self) -> Scratch {
         self.scratch.lock().pop().unwrap_or_default()
     }
 
-    /// A driver goes: others look after what is left.
+    /// A driver goes: others look after what is left. (Who is busy does so soon, or when it
+    /// goes itself.)
     fn leave(&self, scratch: Scratch) {
         self.scratch.lock().push(scratch);
-        let waiting = self.sched.lock().policy.waiting();
+        let (waiting, are_small) = {
+            let sched = self.sched.lock();
+            (sched.policy.waiting(), sched.costs.are_small())
+        };
+        if are_small && self.is_busy() {
+            return;
+        }
         self.gate.hand_over(&self.inbox, waiting, self.inbox.is_closed());
     }
 
@@ -151,7 +169,9 @@ impl<E: Engine, N: Note> Core<E, N> {
         let begun = self.now();
         let mut scratch = self.scratch();
         let (mut within_ns, mut steps) = (u64::MAX, 0);
-        while let Step::Done = self.step(&mut scratch, Pace { is_hurried: true, within_ns }) {
+        while let Step::Done =
+            self.step(&mut scratch, Pace { is_hurried: true, within_ns, driver: None })
+        {
             steps += 1;
             if budget_ns > 0 {
                 match budget_ns.checked_sub(self.now().saturating_sub(begun)) {
@@ -169,7 +189,7 @@ impl<E: Engine, N: Note> Core<E, N> {
         crate::host::wake_on_time();
         let mut scratch = Scratch::default();
         let mut punctual = Punctual::new(AWAKE_NS);
-        let pace = Pace { is_hurried: false, within_ns: u64::MAX };
+        let pace = Pace { is_hurried: false, within_ns: u64::MAX, driver: None };
         loop {
             if let Step::Rest(rest) = self.step(&mut scratch, pace) {
                 if rest.is_over {

@@ -17,7 +17,7 @@ use crate::plan::Value;
 use crate::pool::Budget;
 use crate::session::{Session, SessionOptions, check};
 use crate::sync::Mutex;
-use crate::tensor::{DType, Data, MAX_RANK, Shape, View};
+use crate::tensor::{DType, MAX_RANK, Shape};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -324,16 +324,29 @@ impl Drop for Lane<'_> {
 }
 
 impl Rows {
-    /// A view of an output, valid as long as this is there.
-    pub fn view(&self, index: usize) -> Result<View<'_>> {
+    /// An output: its type, the dims of the batch's, and, of these, which bytes of the
+    /// first dim's how many rows. Valid as long as this is there.
+    pub fn part(&self, index: usize) -> Result<Part<'_>> {
         let value = self.values.get(index);
         let value = value.ok_or_else(|| error::internal("an output that is not there"))?;
-        let (dtype, shape, bytes) = (value.dtype(), *value.shape(), value.bytes());
+        let (dtype, shape, bytes) = (value.dtype(), value.shape(), value.bytes());
         let Some((row, rows)) = self.rows else {
-            return Ok(View { dtype, shape, data: Data::Bytes(bytes) });
+            return Ok(Part { dtype, shape, rows: shape.first().copied(), bytes });
         };
         let one = bytes.len() / shape[0].max(1);
-        let shape = with_rows(&shape, Some(rows as u32))?;
-        Ok(View { dtype, shape, data: Data::Bytes(&bytes[row * one..(row + rows) * one]) })
+        let bytes = &bytes[row * one..(row + rows) * one];
+        Ok(Part { dtype, shape, rows: Some(rows), bytes })
     }
+}
+
+/// Rows of an output.
+pub struct Part<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// The dims of the whole.
+    pub shape: &'a Shape,
+    /// How many of the first dim there are; none of a scalar.
+    pub rows: Option<usize>,
+    /// The elements.
+    pub bytes: &'a [u8],
 }

@@ -13,7 +13,10 @@ pub(crate) struct Shelves([Apart<Free>; SHELVES]);
 impl Shelves {
     /// With all of `jobs`.
     pub(super) fn all<L: Linked>(jobs: &[L]) -> Shelves {
-        let indices = |shelf: usize| (shelf as u32..jobs.len() as u32).step_by(SHELVES);
+        // (Neighbours in memory are on one shelf.)
+        let each = jobs.len().div_ceil(SHELVES);
+        let indices =
+            |shelf: usize| (shelf * each) as u32..jobs.len().min((shelf + 1) * each) as u32;
         let shelf = |shelf| Apart::new(Free::of(jobs, indices(shelf).rev()));
         Shelves(std::array::from_fn(shelf))
     }

@@ -1,13 +1,16 @@
 //! One look at what is to be done, and doing it: a batch, and the answers.
 
+#![allow(unsafe_code)]
+
 use super::breaker::Health;
 use super::core::{Core, Sched};
 use super::engine::{Engine, Put};
 use super::inbox::Taken;
-use super::job::{Content, Input, Note};
+use super::job::{Content, Input, Note, Outcome};
 use super::policy::{NEVER, Next};
 use super::telling;
 use crate::error::{self, Error, Kind, Result};
+use crate::kernels::FloatMode;
 use crate::panics;
 use crate::pool::Scope;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -61,6 +64,8 @@ pub(super) struct Pace {
     pub(super) is_hurried: bool,
     /// A batch that is expected to take longer does not begin.
     pub(super) within_ns: u64,
+    /// The producer that drives, since it waits for a job of its own.
+    pub(super) driver: Option<u64>,
 }
 
 /// Runs that fail for want of memory may go well later.
@@ -107,15 +112,22 @@ impl<E: Engine, N: Note> Core<E, N> {
         let now = self.clock.ns(ticks);
         self.sort_out(sched, scratch, &taken, now);
         let is_hurried = pace.is_hurried || taken.is_closed;
-        let rows = sched.costs.worth(sched.policy.rows());
+        let own = pace.driver.and_then(|producer| sched.policy.own(producer));
+        let own = own.filter(|own| sched.costs.is_small(own.rows));
+        let rows = match own {
+            Some(own) => sched.costs.joined(own.rows, sched.policy.rows()),
+            None => sched.costs.worth(sched.policy.rows()),
+        };
         let expected = sched.costs.ns(rows);
         let next = match sched.policy.next(now, is_hurried, expected) {
             Next::Run if expected > pace.within_ns => Step::Spent,
             Next::Run => {
-                let rows = sched.policy.take(rows, |job| scratch.batch.push(job));
+                let rows = sched.policy.take(rows, own, |job| scratch.batch.push(job));
                 self.count(sched, scratch, rows, (ticks, now));
                 self.busy.fetch_add(1, Relaxed);
-                if sched.policy.running() < self.options.settings.concurrency {
+                // (Who drives for a job of its own looks again sooner than others come.)
+                let is_soon = pace.driver.is_some() && sched.costs.is_small(rows);
+                if sched.policy.running() < self.options.settings.concurrency && !is_soon {
                     scratch.handed = Some((sched.policy.waiting(), taken.is_closed));
                 }
                 return (Step::Done, rows);
@@ -217,6 +229,7 @@ impl<E: Engine, N: Note> Core<E, N> {
 
     /// Runs jobs as one batch. Their outcomes are there when it goes well.
     fn together(&self, scratch: &mut Scratch, jobs: &[u32], rows: u32) -> Result<()> {
+        let _mode = FloatMode::standard();
         let scope = Scope::open(u64::MAX);
         let ran = panics::caught(|| self.in_a_lane(jobs, rows));
         match (ran, scope.settle()) {
@@ -236,20 +249,33 @@ impl<E: Engine, N: Note> Core<E, N> {
     }
 
     fn in_a_lane(&self, jobs: &[u32], rows: u32) -> Result<()> {
-        let content = |job: u32| self.cells[job as usize].content.lock();
-        let mut lane = self.engine.lane(&content(jobs[0]).inputs, rows)?;
+        let mut lane = self.content(jobs[0], |first| self.engine.lane(&first.inputs, rows))?;
         let mut all = jobs.iter();
-        let put = &mut |put: Put<'_>| all.try_for_each(|job| put(&content(*job).inputs));
+        let put = &mut |put: Put<'_>| {
+            all.try_for_each(|job| self.content(*job, |content| put(&content.inputs)))
+        };
         self.engine.fill(&mut lane, put)?;
         self.engine.run(&mut lane)?;
         let mut row = 0;
         for job in jobs {
             let rows = self.rows(*job);
             let outputs = self.engine.outputs(&lane, row, rows);
-            content(*job).outcome = Some(Ok(outputs));
+            self.outcome_of(*job, |outcome| *outcome = Some(Ok(outputs)));
             row += rows;
         }
         Ok(())
+    }
+
+    /// Works with a job that this thread took out of the policy, and has not answered.
+    fn content<R>(&self, job: u32, work: impl FnOnce(&mut Content<N>) -> R) -> R {
+        // SAFETY: `phase` 1 and 5: who schedules has it alone until it is settled.
+        unsafe { self.cells[job as usize].content.change(work) }
+    }
+
+    /// Works with what came of such a job.
+    fn outcome_of<R>(&self, job: u32, work: impl FnOnce(&mut Outcome<E::Outputs>) -> R) -> R {
+        // SAFETY: as above.
+        unsafe { self.cells[job as usize].outcome.change(work) }
     }
 
     /// A job's run failed: it is tried again, or that is its outcome.
@@ -261,7 +287,7 @@ impl<E: Engine, N: Note> Core<E, N> {
             scratch.again.push(job);
             return;
         }
-        cell.content.lock().outcome = Some(Err(e));
+        self.outcome_of(job, |outcome| *outcome = Some(Err(e)));
         scratch.failed.push((job, true));
     }
 
@@ -304,20 +330,21 @@ impl<E: Engine, N: Note> Core<E, N> {
             }
             _ => error::unavailable("runs before this one failed: the queue's breaker is open"),
         };
-        self.cells[job as usize].content.lock().outcome = Some(Err(why));
+        self.outcome_of(job, |outcome| *outcome = Some(Err(why)));
         self.answer(scratch, job);
     }
 
     /// Answers a job whose outcome is there.
     fn answer(&self, scratch: &mut Scratch, job: u32) {
         let cell = &self.cells[job as usize];
-        let (failed, note) = {
-            let mut content = cell.content.lock();
-            let Content { outcome, note, inputs } = &mut *content;
+        let note = self.content(job, |Content { inputs, note }| {
             inputs.iter_mut().for_each(Input::let_go);
+            note.take()
+        });
+        let failed = self.outcome_of(job, |outcome| {
             let failed = outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
-            (failed.map(Error::kind), note.take())
-        };
+            failed.map(Error::kind)
+        });
         match failed {
             None => scratch.good += 1,
             failed => self.meter.ended(failed, 1),

@@ -13,7 +13,7 @@ fn job(producer: u64, level: u8, at: u64) -> Arrival {
 
 fn taken(policy: &mut Policy) -> Vec<u32> {
     let mut all = Vec::new();
-    policy.take(SETTINGS.max_rows, |job| all.push(job));
+    policy.take(SETTINGS.max_rows, None, |job| all.push(job));
     all
 }
 
@@ -46,6 +46,39 @@ fn producers_take_turns_and_priorities_go_first() {
     assert_eq!(p.next(500, false, 0), Next::Idle, "as many run as may");
     p.ended();
     assert_eq!(taken(&mut p), [5, 7]);
+}
+
+#[test]
+fn who_drives_begins_with_its_own_jobs_and_leaves_nobody_behind_for_long() {
+    let settings = Settings { max_rows: 2, ..SETTINGS };
+    let mut p = Policy::new(settings, 64);
+    p.add(0, job(1, 1, 0));
+    p.add(1, job(3, 2, 1));
+    assert!(p.own(1).is_none(), "a higher priority waits");
+    assert!(p.own(2).is_none(), "it has none");
+    assert_eq!(p.own(3).map(|own| own.rows), Some(1));
+    assert_eq!(batch(&mut p, 2, Some(3)), [1, 0]);
+    p.add(0, job(1, 1, 0));
+    p.add(1, Arrival { key: 7, ..job(2, 1, 0) });
+    (2..60).for_each(|at| p.add(at, job(2, 1, 1)));
+    assert_eq!(p.own(2).map(|own| own.rows), Some(2));
+    let mut turns = 0;
+    while p.own(2).is_some() {
+        assert!(!batch(&mut p, 2, Some(2)).contains(&0));
+        turns += 1;
+    }
+    assert_eq!(turns, PATIENCE);
+    assert!(batch(&mut p, 2, Some(2)).contains(&0), "by turns");
+    assert!(p.own(2).is_some(), "and again");
+}
+
+/// A batch that a producer drives.
+fn batch(policy: &mut Policy, most: u32, driver: Option<u64>) -> Vec<u32> {
+    let mut all = Vec::new();
+    let own = driver.and_then(|producer| policy.own(producer));
+    policy.take(most, own, |job| all.push(job));
+    policy.ended();
+    all
 }
 
 #[test]
@@ -115,18 +148,26 @@ fn a_smaller_batch_leaves_the_rest() {
     let mut p = Policy::new(SETTINGS, 8);
     (0..3).for_each(|at| p.add(at, job(at.into(), 1, 0)));
     let mut all = Vec::new();
-    assert_eq!(p.take(2, |job| all.push(job)), 2);
+    assert_eq!(p.take(2, None, |job| all.push(job)), 2);
     assert_eq!((all, p.waiting()), (vec![0, 1], 1));
     p.add(3, Arrival { rows: 4, ..job(3, 2, 0) });
-    assert_eq!(p.take(2, |job| assert_eq!(job, 3)), 4, "the first job goes whole");
+    assert_eq!(p.take(2, None, |job| assert_eq!(job, 3)), 4, "the first job goes whole");
 }
 
 #[derive(Debug, Clone)]
 enum Turn {
-    Add { producer: u64, level: u8, rows: u32, key: u64, deadline: Option<u64> },
+    Add {
+        producer: u64,
+        level: u8,
+        rows: u32,
+        key: u64,
+        deadline: Option<u64>,
+    },
     Clock(u64),
     Drop(u32),
     End,
+    /// Who drives from now on.
+    Drive(Option<u64>),
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -138,6 +179,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         3 => (0..80u64).prop_map(Turn::Clock),
         1 => (0..32u32).prop_map(Turn::Drop),
         3 => Just(Turn::End),
+        1 => prop::option::of(0..5u64).prop_map(Turn::Drive),
     ];
     prop::collection::vec(turn, 1..200)
 }
@@ -156,7 +198,7 @@ impl Book {
 
     /// A batch was taken: it fits, is alike, keeps each producer's order, and leaves
     /// nobody out whose turn comes before.
-    fn batch(&mut self, jobs: &[u32], rows: u32) {
+    fn batch(&mut self, jobs: &[u32], rows: u32, own: Option<u64>) {
         let before = self.waiting.clone();
         let batch: Vec<Arrival> = jobs.iter().map(|job| self.leave(*job)).collect();
         assert!(!batch.is_empty());
@@ -175,8 +217,15 @@ impl Book {
             assert_eq!(lane.nth(*nth).unwrap().0, *job);
             *nth += 1;
         }
-        // Nobody whose next job would have joined has two turns fewer than another.
         let level = batch[0].level;
+        if let Some(own) = own {
+            assert_eq!(batch[0].producer, own);
+            let is_own = |a: &&Arrival| (a.producer, a.level) == (own, level);
+            let count = batch.iter().filter(is_own).count();
+            assert!(batch[..count].iter().all(|a| is_own(&a)), "its own come first");
+            return;
+        }
+        // Nobody whose next job would have joined has two turns fewer than another.
         let most = seen.iter().filter(|((_, l), _)| *l == level).map(|(_, n)| *n).max().unwrap();
         for producer in 0..5 {
             let had = seen.get(&(producer, level)).copied().unwrap_or(0);
@@ -197,7 +246,7 @@ proptest! {
         let settings = Settings { is_delay_learned, ..SETTINGS };
         let mut policy = Policy::new(settings, PLACES);
         let (mut book, mut free): (Book, Vec<u32>) = (Book::default(), (0..PLACES as u32).collect());
-        let (mut now, mut running) = (0u64, 0u32);
+        let (mut now, mut running, mut driver, mut passed) = (0u64, 0u32, None, 0);
         for turn in turns {
             match turn {
                 Turn::Add { producer, level, rows, key, deadline } => {
@@ -217,6 +266,7 @@ proptest! {
                     policy.ended();
                 }
                 Turn::End => {}
+                Turn::Drive(by) => driver = by,
             }
             policy.expire(now, |job| {
                 assert!(book.leave(job).deadline <= now);
@@ -236,8 +286,16 @@ proptest! {
                             || now + 10 >= deadline
                     );
                     let mut jobs = Vec::new();
-                    let rows = policy.take(SETTINGS.max_rows, |job| jobs.push(job));
-                    book.batch(&jobs, rows);
+                    let own = driver.filter(|producer| policy.own(*producer).is_some());
+                    let rows = policy.take(
+                        SETTINGS.max_rows,
+                        own.and_then(|producer| policy.own(producer)),
+                        |job| jobs.push(job),
+                    );
+                    let oldest = book.waiting[0].0;
+                    book.batch(&jobs, rows, own);
+                    passed = if own.is_some() && !jobs.contains(&oldest) { passed + 1 } else { 0 };
+                    prop_assert!(passed <= PATIENCE);
                     free.extend(jobs);
                     running += 1;
                 }

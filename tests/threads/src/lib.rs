@@ -7,6 +7,11 @@ pub mod crew;
 pub mod error;
 #[path = "../../../src/host/mod.rs"]
 pub mod host;
+#[path = "../../../src/kernels"]
+pub mod kernels {
+    pub mod mode;
+    pub use mode::FloatMode;
+}
 #[path = "../../../src/log.rs"]
 pub mod log;
 #[path = "../../../src/metrics/mod.rs"]
@@ -27,6 +32,8 @@ pub mod queue {
     mod inbox;
     mod job;
     mod lent;
+    mod linger;
+    mod owned;
     mod phase;
     mod policy;
     mod punctual;
