@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What a queue gives 32 producers of single observations: queue.sh [--window N] [--workers N] [--concurrency N] [--batch N] [--rounds N]
 #
-# The policy MLP. Each producer is a thread with so many observations under way (8), waiting for the
-# oldest, which without workers (the default) is when the batches run, two at once: through a queue that
-# batches (32), through one that does not, and, run by the threads themselves, on ONNX Runtime; spells of
+# The policy MLP. Each producer is a thread with so many observations under way (16: 500 agents by 32
+# threads), waiting for the oldest, which without workers (the default) is when the batches run, at most so
+# many at once (4): through a queue that batches (32), through one that does not, and, run by the threads
+# themselves, on ONNX Runtime; spells of
 # 0.3 s in turn, medians of 9, with the processor time that each took. Then each producer submits one
 # observation in 4 ms to a queue with a worker whose batches wait for company, 200 µs or, where the delay is
 # learned, less, and the time to each answer is taken; the bound is that delay and one full batch, submitted

@@ -34,9 +34,9 @@ fn asked() -> Asked {
     Asked {
         rounds: get("QUEUE_ROUNDS", 9) as usize,
         spell: Duration::from_millis(get("QUEUE_SPELL_MS", 300)),
-        window: get("QUEUE_WINDOW", 8) as usize,
+        window: get("QUEUE_WINDOW", 16) as usize,
         workers: get("QUEUE_WORKERS", 0) as u32,
-        concurrency: get("QUEUE_CONCURRENCY", 2) as u32,
+        concurrency: get("QUEUE_CONCURRENCY", 4) as u32,
         batch: get("QUEUE_BATCH", 32) as u32,
         delay_ns: get("QUEUE_DELAY_US", 200) * 1000,
     }
