@@ -422,7 +422,6 @@ fn is_like(tensor: &inferno_tensor, before: &Input) -> bool {
         && shape.iter().zip(&tensor.dims).all(|(ours, given)| *ours as i64 == *given)
         && tensor.size_bytes == shape.size_bytes(dtype)
         && !tensor.data.is_null()
-        && dtype != DType::String
 }
 
 /// Runs what waits on the calling thread, without waiting for company, as long as the

@@ -15,8 +15,8 @@
 //! 5. What a job is made of ([`super::owned`]) is one thread's at a time: who took the
 //!    place from the free ones has it until the push, who schedules until it is SETTLED,
 //!    who recycles it until it is a free place. Between SETTLED and the end of HELD, which
-//!    is when no call is inside the handle any more, nobody changes it, and all who hold the job read it.
-//!    Each of these hands it on by a release that the next one acquires.
+//!    is when no call is inside the handle any more, nobody changes it, and all who hold
+//!    the job read it. Each of these hands it on by a release that the next one acquires.
 
 use crate::sync::{AtomicU32, Ordering};
 

@@ -103,6 +103,11 @@ impl<E: Engine, N: Note> Core<E, N> {
         self.busy.load(Acquire) > 0
     }
 
+    /// Whether as many batches ran as may, and do not any more.
+    fn has_room_again(&self, rest: &Rest) -> bool {
+        rest.is_full && self.busy.load(Relaxed) < self.options.settings.concurrency
+    }
+
     pub(super) fn has_workers(&self) -> bool {
         self.options.workers > 0
     }
@@ -110,7 +115,9 @@ impl<E: Engine, N: Note> Core<E, N> {
     /// Sleeps until something is to be done, or `until`, unless `is_over`.
     fn sleep(&self, rest: &Rest, until: u64, job: Option<u32>, is_over: impl Fn() -> bool) {
         let Some(ns) = self.left(rest.until.min(until)) else { return };
-        let is_awake = || is_over() || !self.inbox.arm(rest.rows, rest.is_closed);
+        // (Who ended a batch meanwhile, and found nobody asleep, hands nothing over.)
+        let is_awake =
+            || is_over() || self.has_room_again(rest) || !self.inbox.arm(rest.rows, rest.is_closed);
         self.gate.sleep(job, ns, is_awake);
     }
 
@@ -213,10 +220,12 @@ impl<E: Engine, N: Note> Core<E, N> {
     /// Whether there is something to do.
     fn look_out(&self, rest: &Rest, until: u64, is_over: impl Fn() -> bool) -> bool {
         loop {
-            let has_room =
-                rest.is_full && self.busy.load(Relaxed) < self.options.settings.concurrency;
             let is_closed = self.inbox.is_closed();
-            if has_room || self.inbox.has(rest.rows) || is_closed != rest.is_closed || is_over() {
+            if self.has_room_again(rest)
+                || self.inbox.has(rest.rows)
+                || is_closed != rest.is_closed
+                || is_over()
+            {
                 return true;
             }
             let now = self.now();
